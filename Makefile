@@ -1,0 +1,41 @@
+.DEFAULT_GOAL := help
+VENV := .venv/bin
+PYTHON ?= python3
+
+.PHONY: help setup demo dev test lint bench
+
+help: ## print this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup: .venv/installed .env ## make .venv with the hash-locked dependencies, and .env with a secret
+
+.venv/installed: requirements.lock requirements-uv.lock pyproject.toml
+	@echo "Installing into .venv (once)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	@$(PYTHON) -m venv .venv
+	@$(VENV)/python -m pip install -q --require-hashes -r requirements-uv.lock
+	@# uv fetches side by side: 6 s where pip takes 97. pip knows indexes that only it is told of.
+	@$(VENV)/uv pip install -q --python $(VENV)/python --require-hashes -r requirements.lock \
+		|| $(VENV)/python -m pip install -q --require-hashes -r requirements.lock
+	@$(VENV)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+.env:
+	@umask 077 && sed "s/^CX_IDENTITY_KEY=$$/CX_IDENTITY_KEY=$$($(PYTHON) -c 'import secrets; print(secrets.token_hex(32))')/" .env.example > .env
+
+demo: setup ## run the whole pipeline on the demo company
+	@$(VENV)/cx demo
+
+dev: setup ## open the Dagster UI and daemon on the same data
+	@$(VENV)/cx dev
+
+test: setup ## run the test suite
+	@$(VENV)/python -m pytest
+
+lint: setup ## check style and that the definitions load
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(VENV)/sqlfluff lint -q dbt_project
+
+bench: setup ## measure against bare DuckDB; prints ratios
+	@$(VENV)/python -m benchmarks.run

@@ -1,0 +1,233 @@
+"""The command line `cx`: run, demo, status, validate, dev.
+
+Keeps out: any work; each command calls the room or the floor that does it.
+"""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import duckdb
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from cx_pipeline.settings import PROJECT_DIR, Settings, load_settings
+
+app = typer.Typer(
+    help="Customer-experience pipeline: raw exports to a consent-aware customer 360.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Folder of sources.yml. [default: config]")
+]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Folder of lake and warehouse. [default: data]")
+]
+
+
+def _settings(config: Path | None, data: Path | None) -> Settings:
+    settings = load_settings(config, data)
+    # dbt, Dagster and their children find the same folders by the names that settings.py reads.
+    os.environ["CX_CONFIG_DIR"] = str(settings.config_dir)
+    os.environ["CX_DATA_DIR"] = str(settings.data_dir)
+    return settings
+
+
+def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) -> None:
+    """Run with one progress bar a room, then say what came of it; exit 1 when it failed."""
+    # Importing Dagster and dbt takes seconds; `cx --help` should not wait for them.
+    from cx_pipeline.warehouse.company import DataFolderTakenError, claim_data_folder
+    from cx_pipeline.warehouse.config_files import ConfigError
+    from cx_pipeline.warehouse.run import Progress as Made
+    from cx_pipeline.warehouse.run import planned_assets, run_pipeline
+
+    try:
+        claim_data_folder(settings)
+        with console.status("Reading config and models"):
+            planned = planned_assets(settings, rooms)
+    except (ConfigError, DataFolderTakenError) as error:
+        console.print(f"[red]failed[/red] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    bars = Progress(
+        TextColumn("{task.description:<13}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[latest]}", style="dim"),
+        console=console,
+    )
+    done: dict[str, set[str]] = {room: set() for room in planned}
+    with bars:
+        tasks = {
+            room: bars.add_task(room, total=count, latest="", start=False)
+            for room, count in planned.items()
+        }
+
+        def show(made: Made) -> None:
+            task = tasks[made.room]
+            if not done[made.room]:
+                bars.start_task(task)
+            # A step that is tried again makes its assets again.
+            done[made.room].add(made.asset)
+            finished = len(done[made.room]) >= planned[made.room]
+            latest = "" if finished else made.asset
+            bars.update(task, completed=len(done[made.room]), latest=latest)
+            if finished:
+                bars.stop_task(task)
+
+        outcome = run_pipeline(settings, rooms, show, full_refresh=full_refresh)
+    if not outcome.is_successful:
+        for error in outcome.errors:
+            console.print(f"[red]failed[/red] {error}", highlight=False, soft_wrap=True)
+        console.print(f"Full log: {outcome.log_path}", highlight=False)
+        raise typer.Exit(1)
+    if not done.get("staging", rooms):
+        console.print("Nothing new in the sources, config or code: everything stands as it is.")
+    published = settings.serving_dir / "bi.duckdb"
+    if published.exists():
+        _print_kpis(published)
+        console.print(f"\nPublished   {published}", highlight=False, soft_wrap=True)
+    console.print(f"Full log    {outcome.log_path}", highlight=False, soft_wrap=True)
+    console.print("Open the UI make dev, or cx dev", highlight=False)
+    for failed in outcome.failed_checks:
+        console.print(f"[red]check failed[/red] {failed}", highlight=False, soft_wrap=True)
+    if outcome.failed_checks:
+        raise typer.Exit(1)
+
+
+def _print_kpis(published: Path) -> None:
+    with duckdb.connect(str(published), read_only=True) as connection:
+        rows = connection.execute(
+            """
+            select kpi, period_start, period_grain, dimension_value, value, n
+            from kpis.kpi_values
+            where
+                (dimension = 'all' or kpi in ('consent_rate', 'stage_conversion_rate'))
+                and period_grain in ('month', 'total')
+                -- the last whole month says more than the first days of the running one
+                and (
+                    period_start is null
+                    or period_start < date_trunc('month', (select as_of_date from journey.as_of))
+                )
+            qualify row_number() over (
+                partition by kpi, dimension, dimension_value
+                order by period_grain, period_start desc
+            ) = 1
+            order by kpi, dimension_value
+            """
+        ).fetchall()
+    table = Table(title="KPIs of the last whole month", title_justify="left")
+    for name, justify in (("KPI", "left"), ("month", "left"), ("value", "right"), ("n", "right")):
+        table.add_column(name, justify=justify)
+    for kpi, period_start, grain, dimension_value, value, n in rows:
+        name = kpi if dimension_value in (None, "all") else f"{kpi}: {dimension_value}"
+        month = f"{period_start:%Y-%m}" if grain == "month" else "now"
+        shown = "" if value is None else f"{value:,.3f}".rstrip("0").rstrip(".")
+        table.add_row(name, month, shown, "" if n is None else f"{n:,.0f}")
+    console.print(table)
+
+
+@app.command()
+def run(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    select: Annotated[
+        list[str] | None, typer.Option("--select", help="Only this room; repeat for more.")
+    ] = None,
+    full_refresh: Annotated[
+        bool, typer.Option(help="Build everything behind the lake anew.")
+    ] = False,
+) -> None:
+    """Run the pipeline on what the sources hold now."""
+    _run(_settings(config, data), select or [], full_refresh=full_refresh)
+
+
+@app.command()
+def demo(
+    customers: Annotated[int, typer.Option(min=100, help="People of the demo company.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same company.")] = 1,
+    days: Annotated[int, typer.Option(min=30, help="Days of history, ending yesterday.")] = 395,
+    data: DataOption = None,
+) -> None:
+    """Write the demo company's exports, then run the pipeline on them."""
+    from cx_pipeline.demo.simulator import simulate
+
+    settings = _settings(PROJECT_DIR / "config", data)
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    with console.status(f"Writing the exports of a company of {customers:,} people"):
+        simulate(
+            settings.exports_dir,
+            settings.truth_dir,
+            customers=customers,
+            seed=seed,
+            days=days,
+            until=yesterday,
+        )
+    _run(settings, [])
+
+
+@app.command()
+def validate(config: ConfigOption = None, data: DataOption = None) -> None:
+    """Check config and sources before any run; exit 1 when something is wrong."""
+    from cx_pipeline.segments.memberships import read_segments
+    from cx_pipeline.sources.validate import validate as validate_sources
+    from cx_pipeline.warehouse.config_files import ConfigError
+    from cx_pipeline.warehouse.identity_rules import read_identity_rules
+
+    settings = _settings(config, data)
+    problems: list[object] = []
+    for check in (validate_sources, read_segments, read_identity_rules):
+        try:
+            found = check(settings)
+        except ConfigError as error:
+            problems.append(error)
+        else:
+            problems += found if check is validate_sources else []
+    for problem in problems:
+        console.print(f"[red]wrong[/red] {problem}", highlight=False)
+    if problems:
+        raise typer.Exit(1)
+    console.print("Config and sources are in order.")
+
+
+@app.command()
+def status(data: DataOption = None) -> None:
+    """Say what is fresh, what failed, how many rows there are and when was last published."""
+    from cx_pipeline.warehouse.status import read_status
+
+    settings = _settings(None, data)
+    found = read_status(settings)
+    console.print(f"Last run        {found.last_run}", highlight=False)
+    console.print(f"Last publication {found.last_publication}", highlight=False)
+    for title, header, rows in found.tables():
+        table = Table(title=title, title_justify="left")
+        for name in header:
+            table.add_column(name)
+        for row in rows:
+            table.add_row(*(str(cell) for cell in row))
+        console.print(table)
+
+
+@app.command()
+def dev(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000,
+) -> None:
+    """Open the Dagster UI and daemon on the same data, on this machine only."""
+    from cx_pipeline.warehouse.instance import prepare_dagster_home
+
+    prepare_dagster_home(_settings(config, data))
+    dagster = Path(sys.executable).with_name("dagster")
+    command = [str(dagster), "dev", "-w", str(PROJECT_DIR / "workspace.yaml")]
+    command += ["-h", "127.0.0.1", "-p", str(port)]
+    raise typer.Exit(subprocess.call(command))

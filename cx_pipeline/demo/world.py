@@ -1,0 +1,170 @@
+"""One world: its seed, its days, its seasons, its clocks.
+
+Times are whole seconds since 1970 in UTC; `now` is the end of the last day, and nothing that
+happens at or after it is exported.
+Keeps out: customers and files.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from cx_pipeline.demo.catalogue import CAMPAIGNS, COUNTRY_POSITION, Products, Staff
+from cx_pipeline.demo.formatting import DAY_SECONDS
+from cx_pipeline.demo.names import COUNTRIES
+from cx_pipeline.demo.randomness import Dice, Floats, Integers
+
+BLOCK_DAYS = 30
+"""Rare things are drawn per person and block of this many days from the start."""
+
+_WINTER_OFFSETS = {"Europe/Copenhagen": 3_600, "Europe/London": 0}
+_MONTH_FACTOR = (0.80, 0.92, 0.93, 0.95, 1.03, 0.95, 0.86, 0.92, 0.97, 1.00, 1.28, 1.42)
+_WEEKDAY_FACTOR = (0.95, 0.92, 0.95, 1.0, 1.15, 1.13, 0.90)
+
+
+@lru_cache(maxsize=8)
+def _transitions(zone: str) -> tuple[Integers, Integers]:
+    """Return when a zone's offset changes, and the offsets in seconds, from 2000 to 2099.
+
+    European summer time (directive 2000/84/EC) begins and ends at 01:00 UTC on the last Sundays
+    of March and October.
+    """
+    winter = _WINTER_OFFSETS[zone]
+    starts, offsets = [0], [winter]
+    for year in range(2000, 2100):
+        for month, offset in ((3, winter + 3_600), (10, winter)):
+            last = date(year, month, 31)
+            sunday = last - timedelta(days=(last.weekday() + 1) % 7)
+            starts.append(int(datetime(*sunday.timetuple()[:3], 1, tzinfo=UTC).timestamp()))
+            offsets.append(offset)
+    return np.array(starts), np.array(offsets)
+
+
+def to_local(seconds: Integers, zone: str) -> Integers:
+    """Return UTC seconds as seconds of the zone's own clock."""
+    starts, offsets = _transitions(zone)
+    return seconds + offsets[np.searchsorted(starts, seconds, side="right") - 1]
+
+
+def to_utc(local_seconds: Integers, zone: str) -> Integers:
+    """Return seconds of a zone's clock as UTC seconds."""
+    starts, offsets = _transitions(zone)
+    guess = local_seconds - offsets[np.searchsorted(starts, local_seconds, side="right") - 1]
+    return local_seconds - offsets[np.searchsorted(starts, guess, side="right") - 1]
+
+
+def by_country(function: object, seconds: Integers, country: Integers) -> Integers:
+    """Apply `to_local` or `to_utc` with the zone of each row's country."""
+    result = seconds.copy()
+    british = country == COUNTRY_POSITION["GB"]
+    result[british] = function(seconds[british], "Europe/London")  # type: ignore[operator]
+    result[~british] = function(seconds[~british], "Europe/Copenhagen")  # type: ignore[operator]
+    return result
+
+
+@dataclass(frozen=True)
+class World:
+    """The frame of one simulation."""
+
+    seed: int
+    customers: int
+    start: date
+    until: date
+
+    @cached_property
+    def dice(self) -> Dice:
+        """Every draw of this world."""
+        return Dice(self.seed)
+
+    @cached_property
+    def products(self) -> Products:
+        """The goods."""
+        return Products(self.dice)
+
+    @cached_property
+    def staff(self) -> Staff:
+        """The employees."""
+        return Staff(self.dice)
+
+    @cached_property
+    def begins(self) -> int:
+        """Midnight UTC of the first day."""
+        return int(datetime(*self.start.timetuple()[:3], tzinfo=UTC).timestamp())
+
+    @cached_property
+    def days(self) -> int:
+        """How many days the world has."""
+        return (self.until - self.start).days + 1
+
+    @cached_property
+    def now(self) -> int:
+        """Midnight UTC after the last day."""
+        return self.begins + self.days * DAY_SECONDS
+
+    @cached_property
+    def blocks(self) -> int:
+        """How many blocks the world has begun."""
+        return -(-self.days // BLOCK_DAYS)
+
+    @cached_property
+    def season(self) -> Floats:
+        """How much is bought on each day of the blocks begun, 1 being an average day."""
+        days = [self.start + timedelta(days=day) for day in range(self.blocks * BLOCK_DAYS)]
+        return np.array(
+            [_MONTH_FACTOR[day.month - 1] * _WEEKDAY_FACTOR[day.weekday()] for day in days]
+        )
+
+    @cached_property
+    def _season_clock(self) -> Floats:
+        return np.concatenate([[0.0], np.cumsum(self.season)])
+
+    def seasonal_to_seconds(self, seasonal_days: Floats) -> Integers:
+        """Return the UTC second at which so many average days' worth of season has passed.
+
+        Beyond the simulated blocks the answer is `now` and more, which is all one needs to know.
+        """
+        clock = self._season_clock
+        day = np.interp(seasonal_days, clock, np.arange(len(clock)), right=len(clock) + 1.0)
+        return self.begins + (day * DAY_SECONDS).astype(np.int64)
+
+    def seconds_to_seasonal(self, seconds: Integers) -> Floats:
+        """Return how many average days' worth of season have passed at a second."""
+        day = (seconds - self.begins) / DAY_SECONDS
+        return np.interp(day, np.arange(len(self._season_clock)), self._season_clock)
+
+    def day_of(self, seconds: Integers) -> Integers:
+        """Return the day of the world, 0 being the first, of a UTC second."""
+        return (seconds - self.begins) // DAY_SECONDS
+
+    def at_hour(self, day_seconds: Integers, hour: Floats) -> Integers:
+        """Return the second at a decimal hour of the day in which a second lies."""
+        return day_seconds // DAY_SECONDS * DAY_SECONDS + (hour * 3600).astype(np.int64)
+
+    @cached_property
+    def spend(self) -> Floats:
+        """Kroner spent by campaign and day of the blocks begun."""
+        days = self.blocks * BLOCK_DAYS
+        weeks = np.arange(days) // 7
+        rows = []
+        for position, campaign in enumerate(CAMPAIGNS):
+            population = self.customers * sum(
+                COUNTRIES[COUNTRY_POSITION[code]].weight for code in campaign.countries
+            )
+            daily = population * campaign.orders_per_customer_year / 365 * campaign.cost_per_order
+            is_on = (weeks + campaign.start_week) % 4 < campaign.weeks_on
+            noise = 0.8 + 0.4 * self.dice.uniform("spend", [position], np.arange(days))
+            rows.append(daily * is_on * noise * self.season)
+        return np.array(rows)
+
+    @cached_property
+    def caused_per_customer(self) -> Floats:
+        """Orders that a campaign truly causes per customer of its countries, by day."""
+        shares = []
+        for position, campaign in enumerate(CAMPAIGNS):
+            population = self.customers * sum(
+                COUNTRIES[COUNTRY_POSITION[code]].weight for code in campaign.countries
+            )
+            shares.append(self.spend[position] / campaign.cost_per_order / max(population, 1))
+        return np.array(shares)

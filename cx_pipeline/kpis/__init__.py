@@ -1,0 +1,1 @@
+"""Key figures, defined once in dbt and computed from those definitions."""

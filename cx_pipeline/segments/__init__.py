@@ -1,0 +1,1 @@
+"""Groups of customers, declared in config/segments/ and kept with their history."""

@@ -1,0 +1,1 @@
+"""The published files: what BI tools and programs read."""

@@ -1,0 +1,60 @@
+"""The serving room in Dagster: the file that BI tools read."""
+
+import dagster as dg
+
+from cx_pipeline.serving.catalogue import is_published
+from cx_pipeline.serving.publish import publish
+from cx_pipeline.settings import load_settings
+from cx_pipeline.warehouse.fingerprint import note_published
+from cx_pipeline.warehouse.project import manifest_as_dict
+from cx_pipeline.warehouse.session import connect
+
+PYTHON_TABLES = [
+    ["identity", "customer_xref"],
+    ["identity", "id_changes"],
+    ["segments", "memberships"],
+    ["segments", "definitions"],
+    ["kpis", "kpi_values"],
+    ["kpis", "definitions"],
+]
+
+
+def build_serving_asset(dbt_models: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    """Return the asset of the published file, which comes after every table that it holds.
+
+    Args:
+        dbt_models: The asset definition over the dbt project.
+    """
+    deps = [key for key in sorted(dbt_models.keys) if is_published(*key.path)]
+    deps += [dg.AssetKey(path) for path in PYTHON_TABLES]
+
+    @dg.asset(
+        key=["serving", "bi"],
+        group_name="serving",
+        deps=deps,
+        kinds={"duckdb"},
+        description="One row per published table, in `publication.manifest` of "
+        "data/serving/bi.duckdb. The file holds the marts under the rooms' names, without direct "
+        "personal data; a reader never waits for a run and never sees half of one.",
+    )
+    def bi(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        settings = load_settings()
+        manifest = manifest_as_dict(settings)
+        with connect(settings) as con:
+            publication = publish(con, settings, manifest, run_id=context.run_id)
+        note_published(settings, context.run_id)
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": sum(publication.row_counts.values()),
+                "path": dg.MetadataValue.path(str(publication.path)),
+                "version": publication.version,
+                "is_new_version": publication.is_new,
+                "size_bytes": publication.size_bytes,
+                "row_counts": publication.row_counts,
+                "withheld_columns": {
+                    table: list(columns) for table, columns in publication.withheld.items()
+                },
+            }
+        )
+
+    return bi

@@ -1,0 +1,160 @@
+"""Which tables and columns a reader may have: decided from dbt's manifest, and closed by default.
+
+Reads:     the dbt manifest (descriptions and `data_category` tags of models and sources)
+Keeps out: every column that says, or may say, who somebody is; how the file is made (`publish`)
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+PUBLISHED_ROOMS = (
+    "consent",
+    "journey",
+    "experience",
+    "media",
+    "customer_360",
+    "segments",
+    "kpis",
+)
+"""Rooms whose tables are all published, under their own names."""
+
+PUBLISHED_TABLES = {"identity": ("customer_xref", "id_changes")}
+"""Rooms of which only some tables are published: identity's contact points stay at home."""
+
+PUBLISHED_CATEGORIES = (
+    "system",
+    "user.account",
+    "user.behavior",
+    "user.demographic.age_range",
+    "user.demographic.gender",
+    "user.demographic.language",
+    "user.location.imprecise",
+    "user.privacy_preferences",
+    "user.unique_id.pseudonymous",
+)
+"""Fideslang categories (with everything below them) that do not name a person by themselves.
+
+A list of what may pass, not of what may not: a category that nobody thought of stays at home.
+"""
+
+
+class UndeclaredColumnError(ValueError):
+    """A table holds columns of which nobody has said what they are."""
+
+
+class TableNotBuiltError(LookupError):
+    """The manifest declares a table that the warehouse does not hold yet."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column that is published."""
+
+    name: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table that is published, with the columns that may leave."""
+
+    schema: str
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    withheld: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Return `<schema>.<name>`."""
+        return f"{self.schema}.{self.name}"
+
+
+def is_published(schema: str, name: str) -> bool:
+    """Return whether readers get a table at all."""
+    return schema in PUBLISHED_ROOMS or name in PUBLISHED_TABLES.get(schema, ())
+
+
+def _category(column: Mapping[str, Any]) -> str | None:
+    meta = {**(column.get("meta") or {}), **((column.get("config") or {}).get("meta") or {})}
+    return meta.get("data_category")
+
+
+def _may_leave(category: str | None) -> bool:
+    return category is None or any(
+        category == allowed or category.startswith(f"{allowed}.")
+        for allowed in PUBLISHED_CATEGORIES
+    )
+
+
+def published_nodes(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the manifest's nodes that are published, by `<schema>.<table>`, in order."""
+    nodes: Iterable[Mapping[str, Any]] = [
+        *manifest["nodes"].values(),
+        *manifest["sources"].values(),
+    ]
+    tables = {}
+    for node in nodes:
+        if node["resource_type"] not in ("model", "source"):
+            continue
+        if (node.get("config") or {}).get("materialized") == "ephemeral":
+            continue
+        name = node.get("identifier") or node.get("alias") or node["name"]
+        if is_published(node["schema"], name):
+            tables[f"{node['schema']}.{name}"] = node
+    return dict(sorted(tables.items()))
+
+
+def published_tables(manifest: Mapping[str, Any], existing: Mapping[str, list[str]]) -> list[Table]:
+    """Return what may be published of the tables that exist, columns in the table's own order.
+
+    Args:
+        manifest: dbt's manifest as a dict.
+        existing: The columns of every table of the warehouse, by `<schema>.<table>`.
+
+    Raises:
+        TableNotBuiltError: A declared table does not exist yet.
+        UndeclaredColumnError: A table or a column has no description, so that nobody can say
+            whether it may leave.
+    """
+    nodes = published_nodes(manifest)
+    missing = [key for key in nodes if key not in existing]
+    if missing:
+        raise TableNotBuiltError(
+            f"not built yet: {', '.join(missing)}. Run the whole pipeline (`cx run`) once before "
+            "publishing; a file without these tables would be half a warehouse."
+        )
+    problems = []
+    tables = []
+    for key, node in nodes.items():
+        declared = {name.lower(): column for name, column in node["columns"].items()}
+        if not (node.get("description") or "").strip():
+            problems.append(f"{key} has no description")
+        columns, withheld = [], []
+        for name in existing[key]:
+            column = declared.get(name.lower())
+            description = " ".join(((column or {}).get("description") or "").split())
+            if not description:
+                problems.append(f"{key}.{name} is not described")
+            elif _may_leave(_category(column or {})):
+                columns.append(Column(name, description))
+            else:
+                withheld.append(name)
+        tables.append(
+            Table(
+                schema=node["schema"],
+                name=key.split(".", 1)[1],
+                description=" ".join((node.get("description") or "").split()),
+                columns=tuple(columns),
+                withheld=tuple(withheld),
+            )
+        )
+    if problems:
+        raise UndeclaredColumnError(
+            "not published, because nobody has said whether it is personal data: "
+            + "; ".join(problems)
+            + ". Describe it in the room's _<room>__models.yml (or __sources.yml), and tag personal"
+            " data with `config: {meta: {data_category: ...}}`."
+        )
+    return tables

@@ -1,0 +1,97 @@
+"""Where this process keeps its data and secrets: the only reader of the environment.
+
+Reads:     environment variables `CX_*` and, where it exists, a `.env` file in the working folder
+Keeps out: what a business owner decides (that is `config/`)
+"""
+
+import os
+from pathlib import Path
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+DBT_PROJECT_DIR = PROJECT_DIR / "dbt_project"
+
+
+class Settings(BaseSettings):
+    """One process's paths, limits and secret; every field is the variable `CX_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="CX_", env_file=".env", extra="ignore")
+
+    config_dir: Path = Field(
+        default=PROJECT_DIR / "config", description="Folder of sources.yml and its neighbours."
+    )
+    data_dir: Path = Field(
+        default=PROJECT_DIR / "data", description="Folder of lake, warehouse and published files."
+    )
+    identity_key: SecretStr = Field(
+        default=SecretStr(""), description="Secret of the keyed hash behind every profile_key."
+    )
+    memory_limit: str = Field(default="", description="DuckDB memory limit, such as 8GB.")
+    threads: int = Field(default=0, ge=0, description="DuckDB threads; 0 leaves it to DuckDB.")
+
+    @property
+    def lake_dir(self) -> Path:
+        """Folder of the landed rows, the only truth; everything else is rebuilt from it."""
+        return self.data_dir / "lake"
+
+    @property
+    def inbox_dir(self) -> Path:
+        """Folder where what comes back (consent changes, receipts) is dropped."""
+        return self.data_dir / "inbox"
+
+    @property
+    def exports_dir(self) -> Path:
+        """Folder of the demo company's exports."""
+        return self.data_dir / "exports"
+
+    @property
+    def truth_dir(self) -> Path:
+        """Folder of what is truly so in the demo company; no room may read it."""
+        return self.data_dir / "truth"
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The pipeline's own DuckDB file; readers take `serving_dir` instead."""
+        return self.data_dir / "warehouse.duckdb"
+
+    @property
+    def serving_dir(self) -> Path:
+        """Folder of the published DuckDB files."""
+        return self.data_dir / "serving"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's own storage: runs, events, schedules."""
+        return self.data_dir / "dagster"
+
+    @property
+    def log_dir(self) -> Path:
+        """Folder of the full log of every run."""
+        return self.data_dir / "logs"
+
+    @property
+    def target_dir(self) -> Path:
+        """Folder of dbt's compiled artefacts."""
+        return self.data_dir / "target"
+
+    def config_file(self, name: str) -> Path:
+        """Return the config file `name`, or the project's own where the config folder has none."""
+        own = self.config_dir / name
+        return own if own.exists() else PROJECT_DIR / "config" / name
+
+
+def load_settings(config_dir: Path | None = None, data_dir: Path | None = None) -> Settings:
+    """Read the settings; an argument wins over the environment."""
+    given = {"config_dir": config_dir, "data_dir": data_dir}
+    settings = Settings(**{name: path for name, path in given.items() if path is not None})
+    settings.config_dir = settings.config_dir.absolute()
+    settings.data_dir = settings.data_dir.absolute()
+    return settings
+
+
+def environment_value(name: str) -> str | None:
+    """Return the variable that a config file names as `${NAME}`: of the environment, or `.env`."""
+    return os.environ.get(name) or dotenv_values(".env").get(name)

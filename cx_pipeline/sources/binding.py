@@ -1,0 +1,106 @@
+"""Whether DuckDB understands a mapping's expressions over the columns that are really there.
+
+Reads:     nothing but the names and types of a relation
+Keeps out: what follows from it: a file without a column is refused (file_landing.py), a faulty
+           expression is an error of the config (views.py, validate.py)
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+from cx_pipeline.sources.config import EntityMapping, TableConfig
+
+_MISSING = (
+    re.compile(r'Referenced column "(?P<name>(?:[^"]|"")*)" not found'),
+    re.compile(r'does not have a column named "(?P<name>(?:[^"]|"")*)"'),
+)
+
+
+def quoted(name: str) -> str:
+    """Return an identifier as SQL wants it written."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text_literal(value: str) -> str:
+    """Return a SQL text literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def column_types(connection: duckdb.DuckDBPyConnection, part: Path) -> dict[str, str]:
+    """Return the columns of a Parquet file with DuckDB's types."""
+    rows = connection.execute(f"describe select * from read_parquet({text_literal(str(part))})")
+    return {row[0]: row[1] for row in rows.fetchall()}
+
+
+def bind_error(
+    connection: duckdb.DuckDBPyConnection,
+    relation: str,
+    expression: str,
+    mapping: EntityMapping | None = None,
+    *,
+    is_condition: bool = False,
+) -> str | None:
+    """Return why an expression does not compile over a relation, or None when it does.
+
+    With a mapping that groups rows, the expression may be an aggregate.
+    """
+    group_by = ", ".join(f"({item})" for item in mapping.group_by) if mapping else ""
+    if is_condition:
+        statement = f"select 1 from {relation} where ({expression})"
+    else:
+        grouping = f" group by {group_by}" if group_by else ""
+        statement = f"select ({expression}) as given from {relation}{grouping}"
+    try:
+        connection.execute(f"describe {statement}").fetchall()
+    except duckdb.Error as error:
+        return str(error)
+    return None
+
+
+def missing_column(error: str) -> str | None:
+    """Return the name of the column that a DuckDB error says is not there, if it says so."""
+    for pattern in _MISSING:
+        match = pattern.search(error)
+        if match:
+            return match["name"].replace('""', '"')
+    return None
+
+
+def expressions_of(table: TableConfig) -> Iterator[tuple[str, str, str, EntityMapping]]:
+    """Walk a table's expressions: entity, contract column (or where, group_by), text, mapping."""
+    for entity, mapping in table.entities.items():
+        for column, given in mapping.columns.items():
+            yield entity, column, given.expression, mapping
+        if mapping.where:
+            yield entity, "where", mapping.where, mapping
+        for item in mapping.group_by:
+            yield entity, "group_by", item, mapping
+
+
+def missing_columns(
+    connection: duckdb.DuckDBPyConnection, table: TableConfig, relation: str
+) -> str | None:
+    """Say which columns a table's mapping needs that a file has not; None when it has all."""
+    lacking: dict[str, list[str]] = {}
+    for entity, column, expression, mapping in expressions_of(table):
+        error = bind_error(
+            connection, relation, expression, mapping, is_condition=column == "where"
+        )
+        name = missing_column(error) if error else None
+        if name:
+            lacking.setdefault(name, []).append(f"{entity}.{column}")
+    if not lacking:
+        return None
+    described = connection.execute(f"describe select * from {relation}").fetchall()
+    there = [row[0] for row in described if not row[0].startswith("_")]
+    needs = "; ".join(
+        f'the column "{name}" is missing, which {", ".join(users)} is made from'
+        for name, users in lacking.items()
+    )
+    return (
+        f"{needs}. The file has: {', '.join(there)}. Export it with the column, or correct the "
+        "mapping in sources.yml"
+    )

@@ -1,0 +1,253 @@
+"""SQL databases as Arrow streams: SQLite and PostgreSQL through ADBC, any other by SQLAlchemy.
+
+Reads:     one select at a time from a source's database
+Keeps out: which rows are new, and the lake; that is landing.py
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import adbc_driver_manager
+import adbc_driver_postgresql.dbapi
+import adbc_driver_sqlite.dbapi
+import pyarrow as pa
+import sqlalchemy
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from cx_pipeline.sources.files import SourceUnreachableError
+
+_BATCH_ROWS = 65_536
+
+
+class QueryError(ValueError):
+    """The database answers, but refuses the select: a table or column is not there."""
+
+
+class Database(Protocol):
+    """What landing asks of a database."""
+
+    def column_names(self, relation: str) -> list[str]:
+        """Return the columns of a table or of a select in brackets."""
+
+    def stream(self, relation: str, where: str) -> pa.RecordBatchReader:
+        """Return all columns of the rows that a condition picks; '' picks all."""
+
+    def quoted(self, name: str) -> str:
+        """Return a table's or column's name as the database wants it written."""
+
+
+@contextmanager
+def open_database(url: str, base: Path) -> Iterator[Database]:
+    """Connect to a database by its SQLAlchemy URL; a relative SQLite path is below `base`.
+
+    Raises:
+        SourceUnreachableError: It does not answer.
+        QueryError: Raised inside, by a select that it refuses.
+    """
+    try:
+        parsed = make_url(url)
+    except SQLAlchemyError as error:
+        raise SourceUnreachableError(f"`url:` is not an SQLAlchemy URL ({error})") from None
+    if parsed.drivername == "sqlite":
+        with _sqlite(parsed, base) as database:
+            yield database
+    elif parsed.get_backend_name() == "postgresql":
+        with _postgresql(parsed) as database:
+            yield database
+    else:
+        with _any_other(parsed) as database:
+            yield database
+
+
+@contextmanager
+def _sqlite(url: URL, base: Path) -> Iterator[Database]:
+    path = base / (url.database or "")
+    if not path.is_file():
+        raise SourceUnreachableError(
+            f"there is no SQLite file {path}; correct `url:`.", may_pass=False
+        )
+    # Opened read-only: SQLite would otherwise make an empty file of a mistyped name.
+    address = f"file:{quote(str(path.resolve()))}?mode=ro"
+    try:
+        with ExitStack() as open_things:
+            schema = open_things.enter_context(closing(sqlite3.connect(address, uri=True)))
+            connection = open_things.enter_context(adbc_driver_sqlite.dbapi.connect(address))
+            yield _Sqlite(connection, schema, open_things)
+    except (adbc_driver_manager.OperationalError, sqlite3.DatabaseError) as error:
+        raise SourceUnreachableError(
+            f"{path} cannot be read as SQLite ({_first_line(error)}); copy or export it again."
+        ) from None
+    except adbc_driver_manager.Error as error:
+        raise QueryError(_first_line(error)) from None
+
+
+@contextmanager
+def _postgresql(url: URL) -> Iterator[Database]:
+    address = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    try:
+        connection = adbc_driver_postgresql.dbapi.connect(address)
+    except adbc_driver_manager.Error as error:
+        raise SourceUnreachableError(
+            f"{url.render_as_string(hide_password=True)} does not answer ({_first_line(error)}); "
+            "check that it runs, the address and the credentials."
+        ) from None
+    try:
+        with ExitStack() as open_things:
+            yield _PostgreSql(open_things.enter_context(connection), open_things)
+    except adbc_driver_manager.OperationalError as error:
+        raise SourceUnreachableError(
+            f"the database broke off ({_first_line(error)}); run again."
+        ) from None
+    except adbc_driver_manager.Error as error:
+        raise QueryError(_first_line(error)) from None
+
+
+@contextmanager
+def _any_other(url: URL) -> Iterator[Database]:
+    try:
+        engine = sqlalchemy.create_engine(url)
+        connection = engine.connect()
+    except (SQLAlchemyError, ImportError) as error:
+        raise SourceUnreachableError(
+            f"{url.render_as_string(hide_password=True)} does not answer ({_first_line(error)}); "
+            "check that its driver is installed, that it runs, the address and the credentials."
+        ) from None
+    try:
+        yield _AnyOther(connection)
+    except sqlalchemy.exc.OperationalError as error:
+        raise QueryError(_first_line(error.orig or error)) from None
+    except SQLAlchemyError as error:
+        raise QueryError(_first_line(error)) from None
+    finally:
+        connection.close()
+        engine.dispose()
+
+
+class _Sqlite:
+    """SQLite: every column as text, for a column of one table may hold values of any type."""
+
+    def __init__(self, connection: Any, schema: sqlite3.Connection, open_things: ExitStack) -> None:
+        self._connection = connection
+        self._schema = schema
+        self._open_things = open_things
+
+    def column_names(self, relation: str) -> list[str]:
+        try:
+            cursor = self._schema.execute(f"select * from {relation} limit 0")
+        except sqlite3.OperationalError as error:
+            raise QueryError(_first_line(error)) from None
+        return [column[0] for column in cursor.description]
+
+    def stream(self, relation: str, where: str) -> pa.RecordBatchReader:
+        names = [self.quoted(name) for name in self.column_names(relation)]
+        columns = ", ".join(f"cast({name} as text) as {name}" for name in names)
+        # Open for as long as the connection: a cursor that is forgotten ends its stream.
+        cursor = self._open_things.enter_context(self._connection.cursor())
+        cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(_BATCH_ROWS)})
+        # The driver takes a column's type from its first rows, and an empty value for a number:
+        # a row of texts goes ahead, and is dropped again.
+        ahead = ", ".join(f"'' as {name}" for name in names)
+        cursor.execute(
+            f"select {ahead} union all select {columns} from {relation}{_condition(where)}"
+        )
+        reader = cursor.fetch_record_batch()
+        return pa.RecordBatchReader.from_batches(reader.schema, _without_first_row(reader, cursor))
+
+    def quoted(self, name: str) -> str:
+        return _double_quoted(name)
+
+
+class _PostgreSql:
+    """PostgreSQL: its own types, those that Arrow lacks as text."""
+
+    def __init__(self, connection: Any, open_things: ExitStack) -> None:
+        self._connection = connection
+        self._open_things = open_things
+
+    def _schema(self, relation: str) -> pa.Schema:
+        with self._connection.cursor() as cursor:
+            return cursor.adbc_execute_schema(f"select * from {relation} limit 0")
+
+    def column_names(self, relation: str) -> list[str]:
+        return self._schema(relation).names
+
+    def stream(self, relation: str, where: str) -> pa.RecordBatchReader:
+        columns = []
+        for item in self._schema(relation):
+            name = self.quoted(item.name)
+            columns.append(name if _is_plain(item.type) else f"{name}::text as {name}")
+        # Open for as long as the connection: a cursor that is forgotten ends its stream.
+        cursor = self._open_things.enter_context(self._connection.cursor())
+        cursor.execute(f"select {', '.join(columns)} from {relation}{_condition(where)}")
+        return cursor.fetch_record_batch()
+
+    def quoted(self, name: str) -> str:
+        return _double_quoted(name)
+
+
+class _AnyOther:
+    """Any database that SQLAlchemy knows: in chunks, every value as text."""
+
+    def __init__(self, connection: sqlalchemy.Connection) -> None:
+        self._connection = connection.execution_options(stream_results=True)
+
+    def column_names(self, relation: str) -> list[str]:
+        return list(self._connection.execute(self._select(relation, "1 = 0")).keys())
+
+    def stream(self, relation: str, where: str) -> pa.RecordBatchReader:
+        schema = pa.schema([(name, pa.string()) for name in self.column_names(relation)])
+        chunks = self._connection.execute(self._select(relation, where)).partitions(_BATCH_ROWS)
+        return pa.RecordBatchReader.from_batches(
+            schema, (_as_text(chunk, schema) for chunk in chunks)
+        )
+
+    def quoted(self, name: str) -> str:
+        return self._connection.dialect.identifier_preparer.quote(name)
+
+    def _select(self, relation: str, where: str) -> sqlalchemy.TextClause:
+        # A colon would be taken for the start of a parameter.
+        sql = f"select * from {relation}{_condition(where)}"
+        return sqlalchemy.text(sql.replace(":", "\\:"))
+
+
+def _without_first_row(reader: pa.RecordBatchReader, cursor: Any) -> Iterator[pa.RecordBatch]:
+    # The cursor is only held: once it is collected, the reader's stream is closed.
+    yield next(reader).slice(1)
+    yield from reader
+
+
+def _as_text(chunk: Sequence[Any], schema: pa.Schema) -> pa.RecordBatch:
+    columns = [
+        pa.array([None if value is None else str(value) for value in column], type=pa.string())
+        for column in zip(*chunk, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Whether DuckDB reads an Arrow type as what it is."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return kind.extension_name in ("arrow.json", "arrow.uuid") or pa.types.is_string(
+            kind.storage_type
+        )
+    return (pa.types.is_primitive(kind) and not pa.types.is_interval(kind)) or pa.types.is_string(
+        kind
+    )
+
+
+def _condition(where: str) -> str:
+    return f" where {where}" if where else ""
+
+
+def _double_quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,0 +1,160 @@
+"""The new and changed files of one table, read and ready to be put into the lake.
+
+Reads:     the files of a source
+Writes:    parts in a scratch folder
+Keeps out: the manifest (landing.py) and how a file is read (files.py, readers.py)
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from cx_pipeline.settings import Settings
+from cx_pipeline.sources.binding import missing_columns, quoted, text_literal
+from cx_pipeline.sources.config import SourceConfig, TableConfig, expanded
+from cx_pipeline.sources.files import FileRefusedError, InputFile, find_files, prepare
+from cx_pipeline.sources.lake import Entry, Harvest, LandedFile, RefusedFile, RejectedRow
+from cx_pipeline.sources.readers import Landed, Reader
+
+
+def files_of(source: SourceConfig, table: TableConfig, settings: Settings) -> list[InputFile]:
+    """Return the files of a table that are there now, by name.
+
+    Raises:
+        SourceUnreachableError: The source's folder or remote place is not there.
+    """
+    path = expanded(source.path or "", settings)
+    # The inbox belongs to us: before anything came back there is nothing in it.
+    if Path(path).is_absolute() and Path(path).is_relative_to(settings.inbox_dir):
+        Path(path).mkdir(parents=True, exist_ok=True)
+    return find_files(path, table.files, settings.config_dir)
+
+
+def known_files(entries: Sequence[Entry]) -> dict[str, LandedFile]:
+    """Return each landed file as it was landed last."""
+    return {file.file: file for entry in entries for file in entry.files}
+
+
+def known_refusals(entries: Sequence[Entry]) -> dict[str, RefusedFile]:
+    """Return each file whose last coming was refused."""
+    refused: dict[str, RefusedFile] = {}
+    for entry in entries:
+        for file in entry.files:
+            refused.pop(file.file, None)
+        refused |= {item.file: item for item in entry.refused}
+    return refused
+
+
+def new_files(
+    connection: duckdb.DuckDBPyConnection,
+    files: Sequence[InputFile],
+    table: TableConfig,
+    entries: Sequence[Entry],
+    scratch: Path,
+    loaded_at: datetime,
+) -> Harvest | None:
+    """Read the files that are not landed as they are; None when there is nothing to tell.
+
+    A file is known by its name and content: touched but unchanged it is left alone, and a copy
+    under another name is another file (its name may be what tells it apart, such as the store in
+    the name of a till file).
+    """
+    known = known_files(entries)
+    fresh: list[InputFile] = []
+    refused: dict[str, str] = {}
+    for number, file in enumerate(files):
+        try:
+            prepare(file, table, scratch, number)
+        except FileRefusedError as error:
+            refused[file.name] = str(error)
+        except OSError as error:
+            refused[file.name] = (
+                f"the file cannot be opened ({error.strerror or error}); check its rights"
+            )
+        if file.name in known and known[file.name].sha256 == file.sha256:
+            refused.pop(file.name, None)
+            continue
+        fresh.append(file)
+    readable = [file for file in fresh if file.name not in refused]
+    landed = _read(Reader(connection, table, scratch, loaded_at), readable)
+    refused |= landed.refused
+    told = known_refusals(entries)
+    refusals = [
+        item
+        for file in fresh
+        if file.name in refused
+        and _is_untold(
+            item := RefusedFile(
+                file=file.name, sha256=file.sha256, stamp=file.stamp, reason=refused[file.name]
+            ),
+            told,
+        )
+    ]
+    if not landed.counts and not refusals:
+        return None
+    return Harvest(
+        parts=landed.parts,
+        files=[
+            LandedFile(
+                file=file.name,
+                sha256=file.sha256,
+                stamp=file.stamp,
+                size_bytes=file.size_bytes,
+                row_count=landed.counts[file.name].row_count,
+                rejected_count=landed.counts[file.name].rejected_count,
+                first_row_number=landed.counts[file.name].first_row_number,
+            )
+            for file in fresh
+            if file.name in landed.counts
+        ],
+        rejected=[
+            *landed.rejected,
+            *(
+                RejectedRow(file=item.file, row_number=None, reason=item.reason)
+                for item in refusals
+            ),
+        ],
+        refused=refusals,
+    )
+
+
+def _is_untold(item: RefusedFile, told: dict[str, RefusedFile]) -> bool:
+    """Whether a refusal differs from the last one of the same file."""
+    old = told.get(item.file)
+    return old is None or (old.sha256, old.reason) != (item.sha256, item.reason)
+
+
+def _read(reader: Reader, files: Sequence[InputFile]) -> Landed:
+    """Land files, those of the same columns together."""
+    everything = Landed()
+    groups: dict[tuple[str, ...], list[InputFile]] = {}
+    for file in files:
+        try:
+            groups.setdefault(reader.columns(file), []).append(file)
+        except FileRefusedError as error:
+            everything.refused[file.name] = str(error)
+    for columns, group in groups.items():
+        missing = _missing_columns(reader, columns, group[0])
+        if missing:
+            everything.refused |= dict.fromkeys((file.name for file in group), missing)
+        else:
+            everything.add(reader.read(columns, group))
+    return everything
+
+
+def _missing_columns(reader: Reader, columns: tuple[str, ...], sample: InputFile) -> str | None:
+    table = reader.table
+    if table.file_format == "jsonl":
+        # A record leaves out what it does not know: an absent key is an empty value.
+        return None
+    if table.file_format == "parquet":
+        rows = f"select * from read_parquet([{text_literal(str(sample.plain_path))}])"
+    else:
+        rows = "select " + ", ".join(f"null::varchar as {quoted(name)}" for name in columns)
+    relation = (
+        f"(select *, null::varchar as _file, null::bigint as _row_number, null::bigint as _load_id,"
+        f" null::timestamp as _loaded_at from ({rows}))"
+    )
+    return missing_columns(reader.connection, table, relation)

@@ -1,0 +1,314 @@
+"""Input files: found, recognised, and made into plain local UTF-8 files that DuckDB reads.
+
+Reads:     local folders and any fsspec URL
+Writes:    scratch copies, only of files that DuckDB cannot read where they are
+Keeps out: what the files hold; that is readers.py
+"""
+
+import bz2
+import codecs
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import fsspec
+from fsspec.core import url_to_fs
+
+from cx_pipeline.sources.config import COMPRESSIONS, TableConfig
+
+_BLOCK_BYTES = 1 << 20
+_UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".filepart")
+"""Endings of files that somebody is still writing; they are left alone."""
+
+
+class SourceUnreachableError(RuntimeError):
+    """A source does not answer; other sources are not concerned.
+
+    `may_pass` tells whether asking again a moment later may help.
+    """
+
+    def __init__(self, message: str, *, may_pass: bool = True) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
+
+
+class FileRefusedError(ValueError):
+    """Nothing of a file can be landed; the message says why and what to do."""
+
+
+@dataclass
+class InputFile:
+    """One file of a source, by its path below the source's own path."""
+
+    name: str
+    stamp: str
+    size_bytes: int
+    filesystem: Any
+    remote_path: str
+    local_path: Path | None
+    sha256: str = ""
+    plain_path: Path | None = field(default=None, repr=False)
+
+    def open(self) -> BinaryIO:
+        """Open the file as it is."""
+        if self.local_path is not None:
+            return self.local_path.open("rb")
+        return self.filesystem.open(self.remote_path, "rb")
+
+    def current_stamp(self) -> str:
+        """Return the stamp that the file has now."""
+        if self.local_path is not None:
+            return _local_stamp(self.local_path.stat())
+        return _remote_stamp(self.filesystem, self.remote_path)[0]
+
+
+def find_files(path: str, patterns: Iterable[str], base: Path) -> list[InputFile]:
+    """Return the files below a source's path that match any pattern, by name.
+
+    Args:
+        path: Folder or fsspec URL; a relative folder is below `base`.
+        patterns: Globs such as `2026/*.csv`; `**` crosses folders.
+        base: Folder of the config file.
+
+    Raises:
+        SourceUnreachableError: The folder or the remote place is not there.
+    """
+    if "://" in path or "::" in path:
+        return _find_remote(path, patterns)
+    folder = (base / path).resolve()
+    if not folder.is_dir():
+        raise SourceUnreachableError(
+            f"there is no folder {folder}; correct `path:` or bring the files there.",
+            may_pass=False,
+        )
+    found = {}
+    for pattern in patterns:
+        for local in folder.glob(pattern):
+            if _is_finished(local.name) and local.is_file():
+                status = local.stat()
+                name = local.relative_to(folder).as_posix()
+                found[name] = InputFile(
+                    name=name,
+                    stamp=_local_stamp(status),
+                    size_bytes=status.st_size,
+                    filesystem=None,
+                    remote_path=str(local),
+                    local_path=local,
+                )
+    return [found[name] for name in sorted(found)]
+
+
+def prepare(file: InputFile, table: TableConfig, scratch: Path, number: int) -> None:
+    """Hash a file and, where DuckDB could not read it in place, make a plain copy of it.
+
+    Sets `sha256` (of the file as it came) and `plain_path`.
+
+    Raises:
+        FileRefusedError: The file is empty, cut off, or not the text that it should be.
+    """
+    if file.size_bytes == 0:
+        raise FileRefusedError("the file is empty (0 bytes); export it again")
+    if not _is_readable_in_place(file, table):
+        _copy_plain(file, table, scratch, number)
+        return
+    file.plain_path = file.local_path
+    is_text = table.file_format != "parquet"
+    with file.open() as raw:
+        holds_nul = [is_text and b"\0" in block for block in _hashed(file, raw)]
+    if any(holds_nul):
+        raise FileRefusedError(_NUL_SENTENCE)
+
+
+def make_readable(file: InputFile, table: TableConfig, scratch: Path, number: int) -> None:
+    """Set `plain_path` as `prepare` does, without reading a file that is readable in place.
+
+    Raises:
+        FileRefusedError: As by `prepare`, of what a glance can tell.
+    """
+    if file.size_bytes and _is_readable_in_place(file, table):
+        file.plain_path = file.local_path
+    else:
+        prepare(file, table, scratch, number)
+
+
+def _is_readable_in_place(file: InputFile, table: TableConfig) -> bool:
+    is_text = table.file_format != "parquet"
+    return (
+        file.local_path is not None
+        and not (is_text and codecs.lookup(table.encoding).name != "utf-8")
+        and not file.name.lower().endswith(COMPRESSIONS)
+        # DuckDB takes these for a pattern.
+        and re.search(r"[*?\[\]{}]", str(file.local_path)) is None
+    )
+
+
+def _copy_plain(file: InputFile, table: TableConfig, scratch: Path, number: int) -> None:
+    ending = {"csv": ".csv", "jsonl": ".jsonl", "parquet": ".parquet"}[table.file_format]
+    copy = scratch / f"input-{number}{ending}"
+    is_text = table.file_format != "parquet"
+    recode = is_text and codecs.lookup(table.encoding).name != "utf-8"
+    with file.open() as raw, copy.open("wb") as plain:
+        blocks = _hashed(file, raw)
+        try:
+            for block in _recoded(_unpacked(blocks, file.name), table.encoding, recode):
+                if is_text and b"\0" in block:
+                    raise FileRefusedError(_NUL_SENTENCE)
+                plain.write(block)
+        finally:
+            if not file.sha256:
+                _hash_whole(file)
+    file.plain_path = copy
+
+
+_NUL_SENTENCE = (
+    "the file holds NUL bytes, so it is not text in this encoding; if it is UTF-16, "
+    "add `encoding: utf-16` to the table, else export it again"
+)
+
+
+def _find_remote(path: str, patterns: Iterable[str]) -> list[InputFile]:
+    try:
+        filesystem, root = url_to_fs(path)
+        filesystem.invalidate_cache()
+        names = list(filesystem.find(root, withdirs=False))
+    except (OSError, ValueError, ImportError) as error:
+        raise SourceUnreachableError(
+            f"{path} does not answer ({type(error).__name__}: {error}); check the address, the "
+            "credentials and the network."
+        ) from None
+    found = {}
+    prefix = root.rstrip("/") + "/" if root.strip("/") else ""
+    for remote in names:
+        name = remote.removeprefix(prefix).lstrip("/")
+        if not _is_finished(PurePosixPath(name).name):
+            continue
+        if any(_matches(name, pattern) for pattern in patterns):
+            stamp, size = _remote_stamp(filesystem, remote)
+            found[name] = InputFile(
+                name=name,
+                stamp=stamp,
+                size_bytes=size,
+                filesystem=filesystem,
+                remote_path=remote,
+                local_path=None,
+            )
+    return [found[name] for name in sorted(found)]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Match a glob in which `*` stays within a folder and `**/` crosses folders."""
+    globs = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
+    expression = ""
+    for piece in re.split(r"(\*\*/|\*|\?|\[[^\]]+\])", pattern):
+        is_set = piece.startswith("[") and piece.endswith("]")
+        expression += piece.replace("[!", "[^") if is_set else globs.get(piece, re.escape(piece))
+    return re.fullmatch(expression, name) is not None
+
+
+def _is_finished(name: str) -> bool:
+    return not name.startswith(".") and not name.lower().endswith(_UNFINISHED)
+
+
+def _local_stamp(status: os.stat_result) -> str:
+    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
+
+
+def _remote_stamp(filesystem: fsspec.AbstractFileSystem, path: str) -> tuple[str, int]:
+    info = filesystem.info(path)
+    told = {
+        key: str(info[key])
+        for key in ("ETag", "etag", "LastModified", "mtime", "created", "CRC", "date_time")
+        if key in info
+    }
+    size = int(info.get("size") or 0)
+    # A file system that tells neither time nor hash is read in every run, and its content decides.
+    return (f"{size}:{sorted(told.items())}" if told else "", size)
+
+
+def _hashed(file: InputFile, raw: BinaryIO) -> Iterator[bytes]:
+    digest = hashlib.sha256()
+    while block := raw.read(_BLOCK_BYTES):
+        digest.update(block)
+        yield block
+    file.sha256 = digest.hexdigest()
+
+
+def _hash_whole(file: InputFile) -> None:
+    """Hash a file of which reading stopped half-way."""
+    with file.open() as raw:
+        for _ in _hashed(file, raw):
+            pass
+
+
+def _unpacked(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:
+    """Decompress, checking the checksum: DuckDB accepts a gzip file whose CRC is wrong."""
+    ending = PurePosixPath(name.lower()).suffix
+    if ending not in COMPRESSIONS:
+        yield from blocks
+        return
+    opener = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(ending)
+    try:
+        if opener is None:
+            import zstandard
+
+            unpacked: Any = zstandard.ZstdDecompressor().stream_reader(_Stream(blocks))
+        else:
+            unpacked = opener(io.BufferedReader(_Stream(blocks)), "rb")
+        while block := unpacked.read(_BLOCK_BYTES):
+            yield block
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise FileRefusedError(
+            f"the compressed file is damaged or cut off ({error}); copy or export it again"
+        ) from None
+    except ImportError:
+        raise FileRefusedError(
+            "reading .zst needs the package zstandard; install it or unpack the file"
+        ) from None
+
+
+class _Stream(io.RawIOBase):
+    """Blocks as a readable file."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            self._rest = next(self._blocks, b"")
+        taken = self._rest[: len(buffer)]
+        buffer[: len(taken)] = taken
+        self._rest = self._rest[len(taken) :]
+        return len(taken)
+
+
+def _recoded(blocks: Iterator[bytes], encoding: str, recode: bool) -> Iterator[bytes]:
+    """Turn any encoding into UTF-8, in blocks.
+
+    A byte that the encoding does not have is passed on as it is; it is then no UTF-8, and the
+    reader sets just its row aside.
+    """
+    if not recode:
+        yield from blocks
+        return
+    decoder = codecs.getincrementaldecoder(encoding)(errors="surrogateescape")
+    try:
+        for block in blocks:
+            yield decoder.decode(block).encode("utf-8", "surrogateescape")
+        yield decoder.decode(b"", final=True).encode("utf-8", "surrogateescape")
+    except UnicodeError as error:
+        raise FileRefusedError(
+            f"the file is not {encoding} ({error.__class__.__name__}); give the table the right "
+            "`encoding:` or export the file again"
+        ) from None

@@ -1,0 +1,223 @@
+"""What is new in the sources, into the lake: the one way in.
+
+Reads:     the sources of config/sources.yml
+Writes:    data/lake (see lake.py)
+Keeps out: DuckDB's view of the lake (views.py) and how a file or database is read
+           (file_landing.py, query_landing.py)
+
+Landing is idempotent: an input that was landed is recognised by its content, and a run that was
+killed half-way is taken up where its last whole table ended.
+"""
+
+import hashlib
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import duckdb
+
+from cx_pipeline.settings import Settings
+from cx_pipeline.sources.config import SourceConfig, TableConfig, load_sources, without_secrets
+from cx_pipeline.sources.databases import QueryError
+from cx_pipeline.sources.file_landing import files_of, known_files, known_refusals, new_files
+from cx_pipeline.sources.files import InputFile, SourceUnreachableError
+from cx_pipeline.sources.lake import Entry, Harvest, Lake, Load
+from cx_pipeline.sources.query_landing import new_rows
+from cx_pipeline.warehouse.config_files import ConfigError
+
+PAUSES_SECONDS = (1.0, 2.0)
+"""How long to wait before a source that does not answer is asked again, each time."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one table in one run; `error` is empty when all went well."""
+
+    source: str
+    table: str
+    load_id: int | None = None
+    rows_landed: int = 0
+    rows_rejected: int = 0
+    files_landed: int = 0
+    files_refused: int = 0
+    rows_in_lake: int = 0
+    error: str = ""
+
+
+def land(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    only: Collection[tuple[str, str]] | None = None,
+) -> list[Outcome]:
+    """Land what is new in all tables, or in the (source, table) pairs named; return one each.
+
+    A source that does not answer or a query that is refused becomes an outcome with an error; the
+    others go on. All that a run lands is one load.
+
+    Raises:
+        ConfigError: sources.yml cannot be used.
+        LakeError: The lake is damaged.
+    """
+    config = load_sources(settings)
+    lake = Lake(settings.lake_dir)
+    lake.sweep()
+    lake.verify()
+    # The position of a row in a part is its number in the file, and hashes are of UTC times.
+    connection.execute("set preserve_insertion_order = true")
+    connection.execute("set timezone = 'UTC'")
+    landing = _Landing(connection, settings, lake)
+    outcomes = [
+        landing.land_table(source_name, table_name, source, table)
+        for source_name, table_name, source, table in config.landed_tables()
+        if only is None or (source_name, table_name) in only
+    ]
+    lake.close_open_load()
+    lake.sweep()
+    return outcomes
+
+
+def pending_files(settings: Settings) -> str:
+    """Return a fingerprint of the files that are not landed yet, '' when there are none.
+
+    Looks at names, sizes and times only, so that a sensor can ask every minute. Databases are not
+    asked; the schedule reads them.
+
+    Raises:
+        ConfigError: sources.yml cannot be used.
+    """
+    lake = Lake(settings.lake_dir)
+    waiting = []
+    for source_name, table_name, source, table in load_sources(settings).landed_tables():
+        if source.is_database:
+            continue
+        entries = lake.entries(source_name, table_name)
+        stamps = {name: file.stamp for name, file in known_files(entries).items()}
+        stamps |= {name: file.stamp for name, file in known_refusals(entries).items()}
+        try:
+            files = files_of(source, table, settings)
+        except (SourceUnreachableError, ConfigError):
+            continue
+        waiting += [
+            f"{source_name}/{table_name}/{file.name}:{file.stamp}"
+            for file in files
+            if not file.stamp or stamps.get(file.name) != file.stamp
+        ]
+    return hashlib.sha256("\n".join(waiting).encode()).hexdigest() if waiting else ""
+
+
+class _Landing:
+    """One run of landing."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, settings: Settings, lake: Lake
+    ) -> None:
+        self.connection = connection
+        self.settings = settings
+        self.lake = lake
+        self._load: Load | None = None
+        self._unreachable: dict[str, str] = {}
+
+    @property
+    def load(self) -> Load:
+        """The load of this run, opened when the first table may have something new."""
+        if self._load is None:
+            self._load = self.lake.open_load()
+        return self._load
+
+    def land_table(
+        self, source_name: str, table_name: str, source: SourceConfig, table: TableConfig
+    ) -> Outcome:
+        """Land one table; its errors are part of the outcome."""
+        entries = self.lake.entries(source_name, table_name)
+        error, harvest = self._unreachable.get(source_name, ""), None
+        if not error:
+            try:
+                harvest = self._attempt(entries, source_name, table_name, source, table)
+            except SourceUnreachableError as failure:
+                # Its other tables would only wait for the same answer.
+                error = self._unreachable[source_name] = str(failure)
+            except (QueryError, ConfigError) as failure:
+                error = str(failure)
+        if harvest is not None:
+            self._commit(source_name, table_name, harvest)
+        in_lake = sum(item.row_count for item in self.lake.entries(source_name, table_name))
+        if error:
+            error = f"{source_name}.{table_name}: {error}"
+            error = without_secrets(error, source.url or source.path or "")
+        if harvest is None:
+            return Outcome(source_name, table_name, rows_in_lake=in_lake, error=error)
+        return Outcome(
+            source=source_name,
+            table=table_name,
+            load_id=self.load.load_id,
+            rows_landed=sum(part.row_count for part in harvest.parts),
+            rows_rejected=sum(row.row_number is not None for row in harvest.rejected),
+            files_landed=len(harvest.files),
+            files_refused=len(harvest.refused),
+            rows_in_lake=in_lake,
+        )
+
+    def _attempt(
+        self,
+        entries: list[Entry],
+        source_name: str,
+        table_name: str,
+        source: SourceConfig,
+        table: TableConfig,
+    ) -> Harvest | None:
+        for pause in (*PAUSES_SECONDS, None):
+            try:
+                if source.is_database:
+                    return self._query(entries, source_name, table_name, source, table)
+                return self._files(entries, source, table)
+            except SourceUnreachableError as failure:
+                if pause is None or not failure.may_pass:
+                    raise
+                time.sleep(pause)
+        return None
+
+    def _files(
+        self, entries: list[Entry], source: SourceConfig, table: TableConfig
+    ) -> Harvest | None:
+        files = _touched(files_of(source, table, self.settings), entries)
+        if not files:
+            return None
+        return new_files(
+            self.connection, files, table, entries, self.lake.scratch(), self.load.loaded_at
+        )
+
+    def _query(
+        self,
+        entries: list[Entry],
+        source_name: str,
+        table_name: str,
+        source: SourceConfig,
+        table: TableConfig,
+    ) -> Harvest | None:
+        seen = [entry.seen for entry in entries if entry.seen]
+        folder = self.lake.table_folder(source_name, table_name)
+        return new_rows(
+            self.connection,
+            self.settings,
+            source,
+            table_name,
+            table,
+            entries,
+            [self.lake.part_path(entry, part) for entry in entries for part in entry.parts],
+            folder / seen[-1] if seen else None,
+            self.lake.scratch(),
+            self.load.loaded_at,
+        )
+
+    def _commit(self, source_name: str, table_name: str, harvest: Harvest) -> None:
+        self.lake.commit(self.load, source_name, table_name, harvest)
+
+
+def _touched(files: list[InputFile], entries: list[Entry]) -> list[InputFile]:
+    """Leave out the files whose size and times are those of their last landing."""
+    known = known_files(entries)
+    return [
+        file
+        for file in files
+        if not (file.stamp and file.name in known and known[file.name].stamp == file.stamp)
+    ]

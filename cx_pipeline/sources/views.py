@@ -1,0 +1,526 @@
+"""The lake as DuckDB sees it: raw views, one view per entity of the contract, and the books.
+
+Reads:     the lake and its manifest; sources.yml, purposes.yml, journey_stages.yml, company.yml
+Writes:    views `raw_<source>.<table>` and `sources.<entities>`, and the small tables of `sources`
+Keeps out: landing, and what staging does with the rows
+
+Only complete loads are seen. A view is a plain projection of Parquet, so that a filter on
+`_load_id` opens just the files of those loads.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from cx_pipeline.settings import Settings
+from cx_pipeline.sources.binding import (
+    bind_error,
+    expressions_of,
+    missing_column,
+    quoted,
+    text_literal,
+)
+from cx_pipeline.sources.books import write_books, write_table
+from cx_pipeline.sources.casting import Cast, NotConvertibleError, cast_column, is_risky
+from cx_pipeline.sources.config import (
+    EntityMapping,
+    SourceConfig,
+    SourcesConfig,
+    TableConfig,
+    load_sources,
+    sources_path,
+)
+from cx_pipeline.sources.contract import Entity, entity_contract
+from cx_pipeline.sources.lake import Entry, Lake, Part
+from cx_pipeline.sources.reference import reference_tables
+from cx_pipeline.warehouse.config_files import ConfigError, Location, config_error
+
+ROW_COLUMNS = ("_file", "_row_number", "_load_id", "_loaded_at")
+"""What the lake knows of each row."""
+
+_NUMBER_TYPES = re.compile(
+    r"U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|DOUBLE|FLOAT|DECIMAL\(.*\)"
+)
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """One table's mapping to one entity, with everything needed to write or blame it.
+
+    `relation` is SQL that stands in a from clause, and has the raw columns and ROW_COLUMNS.
+    """
+
+    source_name: str
+    table_name: str
+    source: SourceConfig
+    table: TableConfig
+    entity: Entity
+    mapping: EntityMapping
+    relation: str
+
+    def place(self, *more: str) -> Location:
+        """Return where the mapping, or something in it, stands in sources.yml."""
+        names = (self.source_name, "tables", self.table_name, "entities", self.entity.name)
+        return ("sources", *names, *more)
+
+
+def register(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:
+    """Make the lake's views and books anew; return what somebody should know.
+
+    Raises:
+        ConfigError: An expression of sources.yml does not compile or fails on a row; names file,
+            line, source, table, column and expression.
+    """
+    config = load_sources(settings)
+    lake = Lake(settings.lake_dir)
+    entries = lake.complete_entries()
+    connection.execute("create schema if not exists sources")
+    write_books(connection, settings, config, lake, entries)
+    for name, table in reference_tables(settings).items():
+        write_table(connection, name, table)
+    relations = {
+        (source_name, table_name): relation
+        for source_name, table_name, _, _ in config.landed_tables()
+        if (relation := _raw_relation(lake, entries, source_name, table_name))
+    }
+    _write_raw_views(connection, config, relations)
+    notes: list[str] = []
+    mapped = list(_mappings(connection, settings, config, lake, entries, relations, notes))
+    by_entity: dict[str, list[str]] = {name: [] for name in entity_contract()}
+    for item in mapped:
+        by_entity[item.entity.name].append(_entity_select(connection, settings, item))
+    for entity in entity_contract().values():
+        selects = by_entity[entity.name] or [_empty_select(entity)]
+        connection.execute(
+            f"create or replace view sources.{entity.table} as\n"
+            + "\nunion all by name\n".join(selects)
+        )
+    _try_expressions(connection, settings, mapped, lake)
+    return notes
+
+
+def _raw_relation(
+    lake: Lake, entries: Sequence[Entry], source_name: str, table_name: str
+) -> str | None:
+    """Return a select over the landed rows of a table, None when there are none."""
+    parts = [
+        (str(lake.part_path(entry, part)), part)
+        for entry in entries
+        if (entry.source, entry.table) == (source_name, table_name)
+        for part in entry.parts
+    ]
+    if not parts:
+        return None
+    clashing = _clashing_columns([part for _, part in parts])
+    groups: dict[tuple, list[tuple[str, Part]]] = {}
+    for path, part in parts:
+        types = {name.lower(): kind for name, kind in part.columns.items()}
+        shape = (part.row_offset, *(types.get(name) for name in clashing))
+        groups.setdefault(shape, []).append((path, part))
+    selects = []
+    for shape, members in groups.items():
+        offset, present = shape[0], members[0][1].columns
+        paths = ", ".join(text_literal(path) for path, _ in members)
+        casts = [
+            f"{quoted(name)}::varchar as {quoted(name)}"
+            for name in present
+            if name.lower() in clashing
+        ]
+        replaced = f" replace ({', '.join(casts)})" if casts else ""
+        number = f"file_row_number + {offset}" if offset is not None else "_row_number"
+        dropped = "load_id, file_row_number" + ("" if offset is not None else ", _row_number")
+        selects.append(
+            f"select * exclude ({dropped}){replaced}, {number} as _row_number, "
+            f"load_id as _load_id from read_parquet([{paths}], hive_partitioning = true, "
+            "hive_types = {'load_id': bigint}, union_by_name = true, file_row_number = true)"
+        )
+    return " union all by name ".join(selects)
+
+
+def _clashing_columns(parts: Sequence[Part]) -> list[str]:
+    """Return the columns whose types differ between parts so that none holds them all."""
+    kinds: dict[str, set[str]] = {}
+    for part in parts:
+        for name, kind in part.columns.items():
+            family = "number" if _NUMBER_TYPES.fullmatch(kind) else kind
+            kinds.setdefault(name.lower(), set()).add(family)
+    return sorted(name for name, found in kinds.items() if len(found) > 1)
+
+
+def _write_raw_views(
+    connection: duckdb.DuckDBPyConnection,
+    config: SourcesConfig,
+    relations: dict[tuple[str, str], str],
+) -> None:
+    """Make the raw views, and drop those of tables that the config no longer has."""
+    there = connection.execute(
+        "select schema_name, view_name from duckdb_views() "
+        "where schema_name like 'raw\\_%' escape '\\' and database_name = current_database()"
+    ).fetchall()
+    for schema, view in there:
+        if (schema.removeprefix("raw_"), view) not in relations:
+            connection.execute(f"drop view {quoted(schema)}.{quoted(view)}")
+    for source_name in config.sources:
+        connection.execute(f"create schema if not exists raw_{source_name}")
+    for (source_name, table_name), relation in relations.items():
+        connection.execute(
+            f"create or replace view raw_{source_name}.{quoted(table_name)} as {relation}"
+        )
+
+
+def _mappings(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    config: SourcesConfig,
+    lake: Lake,
+    entries: Sequence[Entry],
+    relations: dict[tuple[str, str], str],
+    notes: list[str],
+) -> Iterator[Mapped]:
+    """Walk the mappings of tables that have rows."""
+    for source_name, table_name, source, table in config.tables():
+        if source.is_database or not table.is_query_over_tables:
+            relation = relations.get((source_name, table_name))
+        else:
+            relation = query_relation(source_name, source, table, entries, relations)
+            if relation:
+                check_query(connection, settings, source_name, table_name, relation)
+        if relation is None:
+            if table.entities:
+                notes.append(f"{source_name}.{table_name}: nothing landed yet")
+            continue
+        if not source.is_database and table.files and table.file_format == "jsonl":
+            relation = with_absent_keys(
+                connection, relation, table, f"{source_name}.{table_name}", notes
+            )
+        for entity_name, mapping in table.entities.items():
+            yield Mapped(
+                source_name,
+                table_name,
+                source,
+                table,
+                entity_contract()[entity_name],
+                mapping,
+                f"({relation})",
+            )
+
+
+def query_relation(
+    source_name: str,
+    source: SourceConfig,
+    table: TableConfig,
+    entries: Sequence[Entry],
+    relations: dict[tuple[str, str], str],
+) -> str | None:
+    """Return a `query:` over the other tables of its source, None while one has no rows.
+
+    Of a file that was landed more than once the query sees the last version only; a join would
+    otherwise see each of its rows several times.
+    """
+    query = (table.query or "").strip().rstrip(";")
+    named = []
+    for other, other_table in source.tables.items():
+        if other_table.files and re.search(rf"\b{other}\b", query):
+            relation = relations.get((source_name, other))
+            if relation is None:
+                return None
+            old = _superseded(entries, source_name, other)
+            condition = f" where (_load_id, _file) not in ({old})" if old else ""
+            named.append(f"{quoted(other)} as (select * from ({relation}){condition})")
+    return f"with {', '.join(named)} select * from ({query})" if named else None
+
+
+def _superseded(entries: Sequence[Entry], source_name: str, table_name: str) -> str:
+    """Return the loads of files that have come again since, as SQL rows."""
+    newest: dict[str, int] = {}
+    old = []
+    for entry in entries:
+        if (entry.source, entry.table) == (source_name, table_name):
+            for file in entry.files:
+                if file.file in newest:
+                    old.append((newest[file.file], file.file))
+                newest[file.file] = entry.load_id
+    return ", ".join(f"({load_id}, {text_literal(file)})" for load_id, file in old)
+
+
+def check_query(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    source_name: str,
+    table_name: str,
+    relation: str,
+) -> None:
+    """Check that a query compiles and hands on what the lake knows of each row.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    place = ("sources", source_name, "tables", table_name, "query")
+    try:
+        rows = connection.execute(f"describe {relation}").fetchall()
+    except duckdb.Error as error:
+        fault = f"DuckDB does not understand the query: {_short(str(error))}"
+        raise config_error(sources_path(settings), [(place, fault)]) from None
+    there = {row[0] for row in rows}
+    lacking = [name for name in ROW_COLUMNS if name not in there]
+    if lacking:
+        fault = (
+            f"the query does not return {', '.join(lacking)}; select `<table>.*` of the table "
+            "whose rows they are, it brings them along."
+        )
+        raise config_error(sources_path(settings), [(place, fault)])
+
+
+def with_absent_keys(
+    connection: duckdb.DuckDBPyConnection,
+    relation: str,
+    table: TableConfig,
+    name: str,
+    notes: list[str],
+) -> str:
+    """Give JSON rows the keys that the mapping names and no record had yet, as empty columns."""
+    absent: list[str] = []
+    widened = relation
+    for _, column, expression, mapping in expressions_of(table):
+        while error := bind_error(
+            connection, f"({widened})", expression, mapping, is_condition=column == "where"
+        ):
+            key = missing_column(error)
+            if key is None or key in absent:
+                break
+            absent.append(key)
+            empty = ", ".join(f"null::varchar as {quoted(item)}" for item in absent)
+            widened = f"select *, {empty} from ({relation})"
+    if absent:
+        notes.append(f"{name}: no record has the keys {', '.join(absent)}, which the mapping names")
+    return widened
+
+
+def _entity_select(connection: duckdb.DuckDBPyConnection, settings: Settings, item: Mapped) -> str:
+    """Return the select that makes an entity's rows of one table.
+
+    Four steps, each evaluated once: the expressions, without blanks, in the contract's types,
+    and what is wrong with them.
+
+    Raises:
+        ConfigError: An expression does not compile or has a type that cannot be converted.
+    """
+    casts = casts_of(connection, settings, item)
+    grouped = [f"({expression})" for expression in item.mapping.group_by]
+    givens = [f"{cast.given} as {quoted(cast.given_name)}" for cast in casts]
+    if grouped:
+        row = [
+            "min(_file) as _file",
+            "min(_row_number) as _row_number",
+            "_load_id",
+            "min(_loaded_at) as _loaded_at",
+        ]
+    else:
+        row = list(ROW_COLUMNS)
+    where = f"\n            where {item.mapping.where}" if item.mapping.where else ""
+    group_by = f"\n            group by {', '.join([*grouped, '_load_id'])}" if grouped else ""
+    typed = {cast.column.name: cast.typed for cast in casts}
+    columns = [
+        f"{typed.get(column.name, f'null::{column.data_type}')} as {quoted(column.name)}"
+        for column in item.entity.columns.values()
+    ]
+    kept = [quoted(cast.given_name) for cast in casts if cast.can_fail or cast.column.is_required]
+    clean = [f"{cast.clean} as {quoted(cast.given_name)}" for cast in casts]
+    return f"""select
+    {_listed(quoted(name) for name in item.entity.columns)},
+    {text_literal(item.source_name)} as _source,
+    {text_literal(item.table_name)} as _table,
+    {", ".join(ROW_COLUMNS)},
+    {_problems(casts)} as _problems
+from (
+    select
+        {_listed([*columns, *kept, *ROW_COLUMNS], 8)}
+    from (
+        select
+            {_listed([*clean, *ROW_COLUMNS], 12)}
+        from (
+            select
+                {_listed([*givens, *row], 16)}
+            from {item.relation}{where}{group_by}
+        )
+    )
+)"""
+
+
+def casts_of(connection: duckdb.DuckDBPyConnection, settings: Settings, item: Mapped) -> list[Cast]:
+    """Find each expression's type, and from it how it becomes the contract's column.
+
+    Raises:
+        ConfigError: An expression does not compile or has a type that cannot be converted.
+    """
+    expressions = ", ".join(
+        f"({given.expression}) as {quoted('given ' + name)}"
+        for name, given in item.mapping.columns.items()
+    )
+    grouped = ", ".join(f"({expression})" for expression in item.mapping.group_by)
+    statement = (
+        f"select {expressions} from {item.relation}"
+        + (f" where {item.mapping.where}" if item.mapping.where else "")
+        + (f" group by {grouped}, _load_id" if grouped else "")
+    )
+    try:
+        types = [row[1] for row in connection.execute(f"describe {statement}").fetchall()]
+    except duckdb.Error as error:
+        raise _blame(connection, settings, item, str(error)) from None
+    casts = []
+    for (name, given), kind in zip(item.mapping.columns.items(), types, strict=True):
+        try:
+            casts.append(cast_column(item.entity.columns[name], given, kind, item.source.time_zone))
+        except NotConvertibleError as error:
+            fault = f"`{given.expression}` {error}"
+            place = item.place("columns", name)
+            raise config_error(sources_path(settings), [(place, fault)]) from None
+    return casts
+
+
+def _blame(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, item: Mapped, error: str
+) -> ConfigError:
+    """Name the expressions that do not compile."""
+    faults: list[tuple[Location, str]] = []
+    for entity, column, expression, mapping in expressions_of(item.table):
+        if entity != item.entity.name:
+            continue
+        found = bind_error(
+            connection, item.relation, expression, mapping, is_condition=column == "where"
+        )
+        if found:
+            place = (column,) if column in ("where", "group_by") else ("columns", column)
+            faults.append((item.place(*place), expression_fault(expression, found)))
+    if not faults:
+        faults = [(item.place(), f"DuckDB does not understand the mapping: {_short(error)}")]
+    return config_error(sources_path(settings), faults)
+
+
+def expression_fault(expression: str, error: str) -> str:
+    """Say what is wrong with an expression, in a sentence without values of rows."""
+    missing = missing_column(error)
+    if missing:
+        near = re.search(r"Candidate bindings: (.*)", error)
+        hint = f" Near it are: {near[1]}." if near else ""
+        return f'`{expression}` names the column "{missing}", which the table has not.{hint}'
+    return f"DuckDB does not understand `{expression}`: {_short(error)}"
+
+
+def _short(error: str) -> str:
+    """Return a DuckDB error's first line."""
+    return error.strip().splitlines()[0][:300]
+
+
+def _problems(casts: Sequence[Cast]) -> str:
+    """Return the list of a row's problems; rows without any, nearly all, skip making it."""
+    found = [problem for cast in casts for problem in cast.problems]
+    if not found:
+        return "[]::varchar[]"
+    anything = " or ".join(f"({condition})" for condition, _ in found)
+    reasons = ", ".join(
+        f"case when {condition} then {text_literal(reason)} end" for condition, reason in found
+    )
+    return (
+        f"case when {anything} then list_filter([{reasons}], lambda reason: reason is not null) "
+        "else []::varchar[] end"
+    )
+
+
+def _empty_select(entity: Entity) -> str:
+    columns = [f"null::{column.data_type} as {column.name}" for column in entity.columns.values()]
+    row = [
+        "null::varchar as _source",
+        "null::varchar as _table",
+        "null::varchar as _file",
+        "null::bigint as _row_number",
+        "null::bigint as _load_id",
+        "null::timestamp as _loaded_at",
+        "null::varchar[] as _problems",
+    ]
+    return f"select {_listed([*columns, *row])} where false"
+
+
+def _listed(items: Iterator[str] | Sequence[str], indent: int = 4) -> str:
+    return (",\n" + " " * indent).join(items)
+
+
+def _try_expressions(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    mapped: Sequence[Mapped],
+    lake: Lake,
+) -> None:
+    """Run the expressions that may raise over the loads for which they did not run yet.
+
+    A cast in an expression raises on the first bad value. Found here it is an error of the
+    config with its place; found later it would be a failed model that tells neither.
+
+    Raises:
+        ConfigError: One raises.
+    """
+    connection.execute(
+        "create table if not exists sources.tried_mappings (mapping varchar, load_id bigint)"
+    )
+    loads = {load.load_id for load in lake.loads() if load.is_complete}
+    for item in mapped:
+        risky = {
+            name: given.expression
+            for name, given in item.mapping.columns.items()
+            if is_risky(given.expression)
+        }
+        if not risky:
+            continue
+        words = repr((item.source_name, item.table_name, item.entity.name, item.mapping))
+        mapping = hashlib.sha256(words.encode()).hexdigest()
+        rows = connection.execute(
+            "select load_id from sources.tried_mappings where mapping = $1", [mapping]
+        ).fetchall()
+        fresh = sorted(loads - {row[0] for row in rows})
+        if not fresh:
+            continue
+        _try_on_rows(connection, settings, item, risky, fresh)
+        connection.execute(
+            "insert into sources.tried_mappings select $1, unnest($2)", [mapping, fresh]
+        )
+
+
+def _try_on_rows(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    item: Mapped,
+    risky: dict[str, str],
+    loads: Sequence[int],
+) -> None:
+    condition = f"_load_id in ({', '.join(map(str, loads))})"
+    if item.mapping.where:
+        condition += f" and ({item.mapping.where})"
+    grouped = ", ".join(f"({expression})" for expression in item.mapping.group_by)
+    group_by = f" group by {grouped}, _load_id" if grouped else ""
+
+    def run(expressions: Sequence[str]) -> None:
+        values = ", ".join(
+            f"({expression}) as tried_{i}" for i, expression in enumerate(expressions)
+        )
+        hashes = ", ".join(f"bit_xor(hash(tried_{i}))" for i in range(len(expressions)))
+        rows = f"select {values} from {item.relation} where {condition}{group_by}"
+        connection.execute(f"select {hashes} from ({rows})").fetchall()
+
+    try:
+        run(list(risky.values()))
+    except duckdb.Error:
+        for name, expression in risky.items():
+            try:
+                run([expression])
+            except duckdb.Error as error:
+                # The error's text quotes a value of a row, which may be personal.
+                fault = (
+                    f"`{expression}` fails on a row ({type(error).__name__}); leave the cast to "
+                    "the contract, which sets bad rows aside, or use try_cast."
+                )
+                place = item.place("columns", name)
+                raise config_error(sources_path(settings), [(place, fault)]) from None
+        raise

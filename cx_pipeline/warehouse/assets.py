@@ -1,0 +1,89 @@
+"""The whole dbt project as Dagster assets and asset checks, and nothing else.
+
+One `@dbt_assets` is enough though Python rooms sit in the middle: Dagster runs it in as many
+parts as the graph needs.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, dbt_assets
+from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY
+
+from cx_pipeline.settings import load_settings
+from cx_pipeline.warehouse.project import (
+    NodeResult,
+    build,
+    manifest_as_dict,
+)
+
+
+class Translator(DagsterDbtTranslator):
+    """Dagster-dbt's own keys and groups; the description without the SQL under it."""
+
+    def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        """Return the model's description as its YAML gives it."""
+        return dbt_resource_props["description"]
+
+
+FULL_REFRESH_TAG = "cx/full_refresh"
+"""Run tag that makes dbt build its incremental models anew."""
+
+
+def build_dbt_assets() -> dg.AssetsDefinition:
+    """Return the asset definition over every model of the dbt project."""
+    manifest = manifest_as_dict(load_settings())
+    translator = Translator()
+
+    @dbt_assets(manifest=manifest, dagster_dbt_translator=translator, name="dbt_models")
+    def dbt_models(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        settings = load_settings()
+        model_keys = {
+            spec.metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY]: spec.key
+            for spec in context.assets_def.specs
+            if spec.key in context.selected_asset_keys
+        }
+        checks = {
+            spec.metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY]: spec
+            for spec in context.assets_def.check_specs
+            if spec.key in context.selected_asset_check_keys
+        }
+        failed: list[NodeResult] = []
+        full_refresh = FULL_REFRESH_TAG in context.run.tags
+        for result in build(settings, [*model_keys, *checks], full_refresh=full_refresh):
+            if not result.is_successful:
+                failed.append(result)
+            if result.unique_id in model_keys and result.is_successful:
+                yield dg.MaterializeResult(
+                    asset_key=model_keys[result.unique_id],
+                    metadata={
+                        "seconds": round(result.seconds, 3),
+                        "dagster/row_count": result.row_count,
+                    },
+                )
+            elif result.unique_id in checks and result.status != "skipped":
+                spec = checks[result.unique_id]
+                yield dg.AssetCheckResult(
+                    asset_key=spec.asset_key,
+                    check_name=spec.name,
+                    passed=result.status == "pass",
+                    severity=(
+                        dg.AssetCheckSeverity.WARN
+                        if result.status == "warn"
+                        else dg.AssetCheckSeverity.ERROR
+                    ),
+                    description=result.message,
+                    metadata={"failing_rows": result.failures},
+                )
+        broken = [result for result in failed if result.status != "skipped"]
+        if broken:
+            lines = "\n".join(f"  {r.unique_id}: {r.message}" for r in broken)
+            raise dg.Failure(
+                f"{len(broken)} of {len(model_keys) + len(checks)} dbt nodes failed:\n{lines}",
+                allow_retries=False,
+            )
+
+    return dbt_models

@@ -1,0 +1,195 @@
+"""The dbt project inside this process: its manifest, the values it gets from config/, and runs.
+
+dbt runs in process (`dbtRunner`): a killed run leaves no dbt child behind that goes on writing,
+and the 2 s that importing dbt takes are paid once a run and not once an invocation.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.adapters.factory import FACTORY
+from dbt.artifacts.schemas.results import NodeStatus
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt.contracts.graph.manifest import Manifest
+from dbt.node_types import NodeType
+from dbt_common.events.base_types import EventMsg
+
+from cx_pipeline.settings import DBT_PROJECT_DIR, Settings
+from cx_pipeline.warehouse.company import read_company
+from cx_pipeline.warehouse.identity_rules import blocked_patterns, read_identity_rules
+
+SUCCESSFUL = {NodeStatus.Success, NodeStatus.Pass, NodeStatus.Warn}
+
+
+class DbtProjectError(RuntimeError):
+    """The dbt project does not parse, or one of its runs failed."""
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What became of one model or test."""
+
+    unique_id: str
+    status: str
+    message: str
+    seconds: float
+    failures: int
+    row_count: int | None = None
+
+    @property
+    def is_successful(self) -> bool:
+        """Whether the node did what it should; a test that only warns did."""
+        return self.status in SUCCESSFUL
+
+
+def config_vars(settings: Settings) -> dict[str, Any]:
+    """Return the dbt vars that config/ decides."""
+    company = read_company(settings)
+    return {
+        "blocked_identifiers": blocked_patterns(read_identity_rules(settings)),
+        "default_country": company.country,
+        "time_zone": company.time_zone,
+        "base_currency": company.base_currency,
+        "session_timeout_minutes": company.session_timeout_minutes,
+    }
+
+
+def _common_arguments(settings: Settings) -> list[str]:
+    # profiles.yml asks for the data folder by the name that settings.py reads.
+    os.environ["CX_DATA_DIR"] = str(settings.data_dir)
+    return [
+        "--project-dir",
+        str(DBT_PROJECT_DIR),
+        "--profiles-dir",
+        str(DBT_PROJECT_DIR),
+        "--target-path",
+        str(settings.target_dir),
+        "--log-path",
+        str(settings.log_dir),
+        "--log-level",
+        "none",
+        "--log-level-file",
+        "info",
+        "--vars",
+        json.dumps(config_vars(settings), sort_keys=True),
+    ]
+
+
+# It warns of every metric that has a filter of its own, to the terminal and not through dbt's log.
+logging.getLogger("metricflow_semantic_interfaces").setLevel(logging.ERROR)
+
+
+@lru_cache(maxsize=1)
+def _parse(arguments: tuple[str, ...]) -> Manifest:
+    outcome = dbtRunner().invoke(["parse", *arguments])
+    if not outcome.success:
+        raise DbtProjectError(f"the dbt project does not parse: {outcome.exception}")
+    return outcome.result
+
+
+def load_manifest(settings: Settings) -> Manifest:
+    """Parse the dbt project (0.5 s when nothing changed) and keep the result for this process.
+
+    Raises:
+        DbtProjectError: The project does not parse.
+    """
+    return _parse(tuple(_common_arguments(settings)))
+
+
+def manifest_as_dict(settings: Settings) -> dict[str, Any]:
+    """Return the manifest in the form of target/manifest.json, which parsing has just written."""
+    load_manifest(settings)
+    return json.loads((settings.target_dir / "manifest.json").read_text())
+
+
+def _problems(manifest: Manifest, unique_id: str) -> str:
+    """Return what a failed test says in its column `problem`; nothing when it has none."""
+    node = manifest.expect(unique_id)
+    if node.resource_type != NodeType.Test or "as problem" not in node.raw_code:
+        return ""
+    adapter = FACTORY.lookup_adapter("duckdb")
+    with adapter.connection_named(f"problems_{unique_id}"):
+        _, table = adapter.execute(f"select problem from ({node.compiled_code})", fetch=True)
+    return "\n".join(row[0] for row in table.rows)
+
+
+def _row_count(manifest: Manifest, unique_id: str) -> int | None:
+    """Count a table that dbt has just built, over dbt's own connection."""
+    node = manifest.nodes.get(unique_id)
+    if node is None or node.resource_type != NodeType.Model:
+        return None
+    adapter = FACTORY.lookup_adapter("duckdb")
+    with adapter.connection_named(f"row_count_{unique_id}"):
+        _, table = adapter.execute(f"select count(*) from {node.relation_name}", fetch=True)
+    return int(table.rows[0][0])
+
+
+def build(
+    settings: Settings, unique_ids: list[str], *, full_refresh: bool = False
+) -> Iterator[NodeResult]:
+    """Build models and run tests; yield each result as it arrives.
+
+    Args:
+        settings: Where to build.
+        unique_ids: Exactly the nodes to run; nothing is added.
+        full_refresh: Whether incremental models are built anew.
+
+    Raises:
+        DbtProjectError: dbt itself failed; a node that fails is a result, not an error.
+    """
+    manifest = load_manifest(settings)
+    queue: SimpleQueue[NodeResult | None] = SimpleQueue()
+
+    def listen(event: EventMsg) -> None:
+        if event.info.name == "NodeFinished":
+            result = event.data.run_result
+            queue.put(
+                NodeResult(
+                    unique_id=event.data.node_info.unique_id,
+                    status=event.data.node_info.node_status,
+                    message=result.message,
+                    seconds=result.execution_time,
+                    failures=result.num_failures,
+                )
+            )
+
+    arguments = ["build", *_common_arguments(settings), "--indirect-selection", "empty"]
+    # Unit tests are about the SQL, not about today's data; `make test` runs them.
+    arguments += ["--exclude-resource-type", "unit_test"]
+    if full_refresh:
+        arguments.append("--full-refresh")
+    names = [".".join(manifest.expect(unique_id).fqn) for unique_id in unique_ids]
+    arguments += ["--select", *(f"fqn:{name}" for name in names)]
+    outcomes: list[dbtRunnerResult] = []
+
+    def invoke() -> None:
+        try:
+            outcomes.append(dbtRunner(manifest=manifest, callbacks=[listen]).invoke(arguments))
+        finally:
+            queue.put(None)
+
+    thread = Thread(target=invoke, name="dbt", daemon=True)
+    thread.start()
+    try:
+        while (result := queue.get()) is not None:
+            if result.is_successful:
+                yield replace(result, row_count=_row_count(manifest, result.unique_id))
+            else:
+                told = _problems(manifest, result.unique_id)
+                yield replace(result, message=told or result.message)
+    finally:
+        thread.join()
+        # The next step opens the file itself.
+        DuckDBConnectionManager.close_all_connections()
+    if not outcomes:
+        raise DbtProjectError("dbt stopped without a result; see the log of the run")
+    if outcomes[0].exception:
+        raise DbtProjectError(str(outcomes[0].exception))

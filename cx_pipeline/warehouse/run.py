@@ -1,0 +1,160 @@
+"""One run of the pipeline from Python: the same job, instance and lease as from the UI.
+
+Reads:     the job of `cx_pipeline.definitions`
+Writes:    the run into the data folder's Dagster instance, and its log into data/logs
+Keeps out: what a person sees of it (that is cli.py)
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+from dagster import DagsterEventType
+
+from cx_pipeline.settings import Settings, load_settings
+from cx_pipeline.warehouse.assets import FULL_REFRESH_TAG
+from cx_pipeline.warehouse.instance import dagster_instance, prepare_dagster_home
+from cx_pipeline.warehouse.session import ROOMS
+
+JOB_NAME = "cx_run"
+_LOGGER_NAME = "cx_pipeline.run"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One thing that happened in a run: an asset was made, a check was judged, a step failed."""
+
+    room: str
+    asset: str
+    kind: str
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended."""
+
+    run_id: str
+    is_successful: bool
+    log_path: Path
+    errors: tuple[str, ...]
+    failed_checks: tuple[str, ...]
+
+
+@dg.logger
+def run_log(init_context: dg.InitLoggerContext) -> logging.Logger:
+    """Write the full log of a run to data/logs/<run id>.log, and nothing to the terminal."""
+    logger = logging.getLogger(_LOGGER_NAME)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    for handler in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
+        logger.removeHandler(handler)
+        handler.close()
+    log_dir = load_settings().log_dir
+    log_dir.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(log_dir / f"{init_context.run_id}.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    return logger
+
+
+class _ProgressHandler(logging.Handler):
+    def __init__(self, listener: Callable[[Progress], None]) -> None:
+        super().__init__()
+        self.listener = listener
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = getattr(record, "dagster_meta", {}).get("dagster_event")
+        if event is None:
+            return
+        if event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
+            materialization = event.event_specific_data.materialization
+            seconds = materialization.metadata.get("seconds")
+            self.listener(
+                Progress(
+                    room=materialization.asset_key.path[0],
+                    asset="/".join(materialization.asset_key.path[1:]),
+                    kind="made",
+                    seconds=seconds.value if seconds else None,
+                )
+            )
+
+
+def load_job() -> dg.JobDefinition:
+    """Return the job over every asset."""
+    # Definitions read config/ and parse dbt when they are imported, so not before they are needed.
+    from cx_pipeline.definitions import defs
+
+    return defs.resolve_job_def(JOB_NAME)
+
+
+def planned_assets(settings: Settings, rooms: Iterable[str] = ()) -> dict[str, int]:
+    """Return how many assets a run makes in each room, in the order of the house."""
+    prepare_dagster_home(settings)
+    keys = load_job().asset_layer.executable_asset_keys
+    counts = Counter(key.path[0] for key in keys if not rooms or key.path[0] in set(rooms))
+    return {room: counts[room] for room in (*ROOMS, "serving") if counts[room]}
+
+
+def run_pipeline(
+    settings: Settings,
+    rooms: Iterable[str] = (),
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    *,
+    full_refresh: bool = False,
+) -> RunOutcome:
+    """Run the pipeline in this process and wait for it.
+
+    Args:
+        settings: Where to run.
+        rooms: The rooms to run; all of them when empty.
+        on_progress: Called for every asset made.
+        full_refresh: Whether everything behind the lake is built anew.
+    """
+    logger = logging.getLogger(_LOGGER_NAME)
+    handler = _ProgressHandler(on_progress)
+    logger.addHandler(handler)
+    with ExitStack() as stack:
+        stack.callback(logger.removeHandler, handler)
+        instance = stack.enter_context(dagster_instance(settings))
+        job = dg.reconstructable(load_job)
+        selection = None
+        if rooms:
+            keys = load_job().asset_layer.executable_asset_keys
+            selection = sorted(key for key in keys if key.path[0] in set(rooms))
+        result = dg.execute_job(
+            job,
+            instance=instance,
+            asset_selection=selection,
+            tags={FULL_REFRESH_TAG: "true"} if full_refresh else {},
+        )
+        failures = [
+            event.step_failure_data.error
+            for event in result.all_events
+            if event.event_type == DagsterEventType.STEP_FAILURE
+        ] or [
+            event.job_failure_data.error
+            for event in result.all_events
+            if event.event_type == DagsterEventType.RUN_FAILURE
+        ]
+        # Dagster wraps what an asset raises; the cause is what a person can act on.
+        errors = tuple((error.cause or error).message.strip() for error in failures if error)
+        failed_checks = tuple(
+            f"{evaluation.asset_key.to_user_string()} {evaluation.check_name}: "
+            f"{evaluation.description or 'see the log'}"
+            for event in result.all_events
+            if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION
+            and not (evaluation := event.asset_check_evaluation_data).passed
+            and evaluation.severity == dg.AssetCheckSeverity.ERROR
+        )
+        return RunOutcome(
+            run_id=result.run_id,
+            is_successful=result.success,
+            log_path=settings.log_dir / f"{result.run_id}.log",
+            errors=errors,
+            failed_checks=failed_checks,
+        )

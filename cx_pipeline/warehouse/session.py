@@ -1,0 +1,112 @@
+"""How the warehouse file is opened: schemas, limits, the keyed hash and phone numbers.
+
+Python rooms come through `connect`; dbt comes through `dbt_plugin`, which prepares its
+connections with the same `prepare_session`.
+Keeps out: what the tables mean; who may write (that is `lease`).
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import duckdb
+import phonenumbers
+from duckdb.sqltypes import VARCHAR
+
+from cx_pipeline.settings import Settings
+from cx_pipeline.warehouse.lease import lease
+
+ROOMS = (
+    "sources",
+    "staging",
+    "identity",
+    "consent",
+    "journey",
+    "experience",
+    "media",
+    "customer_360",
+    "segments",
+    "kpis",
+)
+"""The rooms that are schemas of the warehouse, in the order of the house."""
+
+_HASH_BLOCK_BYTES = 64
+
+
+class IdentityKeyMissingError(RuntimeError):
+    """No secret is set, so no profile_key can be made."""
+
+
+@contextmanager
+def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the warehouse for writing, prepared like every other connection to it.
+
+    Raises:
+        LeaseHeldError: Another process is writing.
+        IdentityKeyMissingError: CX_IDENTITY_KEY is empty.
+    """
+    with (
+        lease(settings.data_dir, "a single step"),
+        duckdb.connect(str(settings.warehouse_path)) as connection,
+    ):
+        for room in ROOMS:
+            connection.execute(f"create schema if not exists {room}")
+        prepare_connection(connection, settings)
+        prepare_session(connection, settings)
+        yield connection
+
+
+def prepare_connection(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Set the limits and register `normalise_phone(value, country)`, once per open database."""
+    if settings.memory_limit:
+        connection.execute("set memory_limit = $1", [settings.memory_limit])
+    if settings.threads:
+        connection.execute("set threads = $1", [settings.threads])
+    known = "select 1 from duckdb_functions() where function_name = 'normalise_phone'"
+    if connection.execute(known).fetchone() is None:
+        connection.create_function(
+            "normalise_phone", normalise_phone, [VARCHAR, VARCHAR], VARCHAR, null_handling="special"
+        )
+
+
+def prepare_session(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Set the two padded keys of HMAC-SHA256 (RFC 2104) as session variables.
+
+    `sha256(hmac_outer || unhex(sha256(hmac_inner || value)))` is then HMAC-SHA256, and the
+    secret stands in no SQL text, log or compiled model.
+
+    Raises:
+        IdentityKeyMissingError: CX_IDENTITY_KEY is empty.
+    """
+    secret = settings.identity_key.get_secret_value().encode()
+    if not secret:
+        raise IdentityKeyMissingError(
+            "CX_IDENTITY_KEY is not set. `make setup` writes one into .env; keep it for as long as "
+            "the lake lives, every profile_key depends on it."
+        )
+    if len(secret) > _HASH_BLOCK_BYTES:
+        secret = hashlib.sha256(secret).digest()
+    secret = secret.ljust(_HASH_BLOCK_BYTES, b"\0")
+    for variable, pad in (("hmac_inner", 0x36), ("hmac_outer", 0x5C)):
+        padded = bytes(byte ^ pad for byte in secret)
+        connection.execute(f"set variable {variable} = $1::blob", [padded])
+
+
+@lru_cache(maxsize=1_000_000)
+def normalise_phone(value: str | None, country: str | None) -> str | None:
+    """Return a phone number in E.164, or None when it cannot be one.
+
+    Args:
+        value: The number as somebody wrote it.
+        country: ISO 3166-1 alpha-2 code in which a number without a prefix is read.
+    """
+    if not value:
+        return None
+    try:
+        number = phonenumbers.parse(value, country.upper() if country else None)
+    except phonenumbers.NumberParseException:
+        return None
+    if not phonenumbers.is_possible_number(number):
+        return None
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)

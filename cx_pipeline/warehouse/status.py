@@ -1,0 +1,134 @@
+"""What `cx status` tells: last run, what failed, freshness per source, rows, last publication.
+
+Reads: the Dagster instance, the published file and, when no run holds it, the warehouse
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import dagster as dg
+import duckdb
+
+from cx_pipeline.settings import Settings
+from cx_pipeline.warehouse.instance import dagster_instance
+
+Row = tuple[object, ...]
+
+
+@dataclass
+class Status:
+    """The state of one data folder at one moment."""
+
+    last_run: str = "none yet"
+    last_publication: str = "none yet"
+    failed_steps: list[Row] = field(default_factory=list)
+    failed_checks: list[Row] = field(default_factory=list)
+    sources: list[Row] = field(default_factory=list)
+    published_tables: list[Row] = field(default_factory=list)
+
+    def tables(self) -> list[tuple[str, tuple[str, ...], list[Row]]]:
+        """Return title, header and rows of each part that has something to say."""
+        parts = [
+            ("Failed steps of the last run", ("step", "error"), self.failed_steps),
+            ("Failed checks of the last run", ("asset", "check", "rows"), self.failed_checks),
+            ("Sources", ("source", "table", "last landed", "rows", "set aside"), self.sources),
+            ("Published", ("table", "rows"), self.published_tables),
+        ]
+        return [part for part in parts if part[2]]
+
+
+def _age(moment: datetime) -> str:
+    hours = (datetime.now(UTC) - moment).total_seconds() / 3600
+    return f"{moment:%Y-%m-%d %H:%M} UTC ({hours:,.1f} h ago)"
+
+
+def read_status(settings: Settings) -> Status:
+    """Collect the state of a data folder; parts that cannot be read now say so."""
+    status = Status()
+    if (settings.dagster_home / "dagster.yaml").exists():
+        with dagster_instance(settings) as instance:
+            _read_last_run(status, instance)
+    published = settings.serving_dir / "bi.duckdb"
+    if published.exists():
+        with duckdb.connect(str(published), read_only=True) as connection:
+            _read_publication(status, connection)
+    if settings.warehouse_path.exists():
+        try:
+            with duckdb.connect(str(settings.warehouse_path), read_only=True) as connection:
+                _read_sources(status, connection)
+        except duckdb.CatalogException:
+            status.sources = [("", "no run has come as far as staging yet", "", "", "")]
+        except duckdb.IOException:
+            status.sources = [("", "a run is writing the warehouse; ask again later", "", "", "")]
+    return status
+
+
+def _read_last_run(status: Status, instance: dg.DagsterInstance) -> None:
+    records = instance.get_run_records(limit=1)
+    if not records:
+        return
+    run = records[0].dagster_run
+    started = datetime.fromtimestamp(records[0].start_time or 0, UTC)
+    status.last_run = f"{run.status.value.lower()}, started {_age(started)}, run {run.run_id}"
+    for event in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        error = event.dagster_event.step_failure_data.error
+        cause = error.cause or error
+        status.failed_steps.append((event.step_key, cause.message.strip()))
+    evaluations = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    for event in evaluations:
+        evaluation = event.dagster_event.asset_check_evaluation_data
+        if not evaluation.passed:
+            rows = evaluation.metadata.get("failing_rows")
+            status.failed_checks.append(
+                (
+                    evaluation.asset_key.to_user_string(),
+                    evaluation.check_name,
+                    rows.value if rows else "",
+                )
+            )
+
+
+def _read_publication(status: Status, connection: duckdb.DuckDBPyConnection) -> None:
+    number, published_at = connection.execute(
+        "select version, published_at from publication.version"
+    ).fetchall()[0]
+    status.last_publication = f"version {number}, {_age(published_at.replace(tzinfo=UTC))}"
+    status.published_tables = connection.execute(
+        "select schema_name || '.' || table_name, row_count from publication.manifest order by all"
+    ).fetchall()
+
+
+def _read_sources(status: Status, connection: duckdb.DuckDBPyConnection) -> None:
+    rows = connection.execute(
+        """
+        with landed as (
+            select
+                source_name,
+                table_name,
+                max(loads.loaded_at) as landed_at,
+                sum(row_count + rejected_count) as row_count,
+            from sources.loaded_files
+            inner join sources.loads using (load_id)
+            group by all
+        ),
+
+        set_aside as (
+            select
+                source_name,
+                table_name,
+                count(distinct hash(file, row_number)) as set_aside_count,
+            from staging.quarantine
+            where not is_resolved
+            group by all
+        )
+
+        select source_name, table_name, landed_at, row_count, coalesce(set_aside_count, 0)
+        from landed
+        left join set_aside using (source_name, table_name)
+        order by all
+        """
+    ).fetchall()
+    status.sources = [
+        (source, table, _age(landed_at.replace(tzinfo=UTC)), f"{count:,.0f}", f"{set_aside:,.0f}")
+        for source, table, landed_at, count, set_aside in rows
+    ]

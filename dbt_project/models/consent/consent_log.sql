@@ -1,0 +1,201 @@
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        on_schema_change="append_new_columns",
+        full_refresh=false,
+    )
+}}
+
+{#
+    Insert-only. full_refresh=false: the log is evidence and outlives `--full-refresh`; staging
+    keeps only the latest row of a statement, so a rebuilt log would lose what was corrected.
+#}
+
+with consent_events as (
+    select * from {{ ref("stg_consent_events") }} as stg_consent_events
+    {% if is_incremental() %}
+        where stg_consent_events._load_id > (
+            select coalesce(max(consent_log._load_id), 0)
+            from {{ this }} as consent_log
+            where consent_log.statement_source = 'consent_events'
+        )
+    {% endif %}
+),
+
+refusing_message_events as (
+    select * from {{ ref("stg_message_events") }} as stg_message_events
+    where
+        stg_message_events.event_name in ('unsubscribed', 'marked_as_spam')
+        {% if is_incremental() %}
+            and stg_message_events._load_id > (
+                select coalesce(max(consent_log._load_id), 0)
+                from {{ this }} as consent_log
+                where consent_log.statement_source = 'message_events'
+            )
+        {% endif %}
+),
+
+stated_in_consent_events as (
+    select
+        'consent_events' as statement_source,
+        consent_events.consent_event_id,
+        consent_events.profile_key,
+        case when consent_events.channel = 'email' then consent_events.email end as email,
+        case when consent_events.channel in ('sms', 'phone') then consent_events.phone end as phone,
+        consent_events.purpose,
+        consent_events.channel,
+        consent_events.status,
+        consent_events.legal_basis,
+        consent_events.mechanism,
+        consent_events.notice_version,
+        consent_events.evidence_ref,
+        consent_events._source as source_name,
+        consent_events.captured_at,
+        consent_events.expires_at,
+        consent_events._load_id,
+    from consent_events
+),
+
+-- Leaving any message's list ends marketing on its channel; a survey's list ends surveys too.
+refused_purposes as (
+    select
+        refusing_message_events.*,
+        'marketing' as purpose,
+    from refusing_message_events
+    union all by name
+    select
+        refusing_message_events.*,
+        'surveys' as purpose,
+    from refusing_message_events
+    where refusing_message_events.message_type = 'survey'
+),
+
+stated_in_message_events as (
+    select
+        'message_events' as statement_source,
+        refused_purposes.event_id || ':' || refused_purposes.purpose as consent_event_id,
+        refused_purposes.profile_key,
+        case when refused_purposes.channel = 'email' then refused_purposes.email end as email,
+        case when refused_purposes.channel = 'sms' then refused_purposes.phone end as phone,
+        refused_purposes.purpose,
+        refused_purposes.channel,
+        'withdrawn' as status,
+        cast(null as varchar) as legal_basis,
+        case refused_purposes.event_name
+            when 'unsubscribed' then 'unsubscribe link'
+            else 'spam complaint'
+        end as mechanism,
+        cast(null as varchar) as notice_version,
+        refused_purposes.message_id as evidence_ref,
+        refused_purposes._source as source_name,
+        refused_purposes.occurred_at as captured_at,
+        cast(null as timestamp) as expires_at,
+        refused_purposes._load_id,
+    from refused_purposes
+),
+
+stated as (
+    select * from stated_in_consent_events
+    union all by name
+    select * from stated_in_message_events
+),
+
+-- Each address once: the keyed hash takes 7 microseconds.
+email_keys as (
+    select
+        addresses.email,
+        {{ profile_key("email", "addresses.email") }} as contact_point_key,
+    from (select distinct stated.email from stated where stated.email is not null) as addresses
+),
+
+phone_keys as (
+    select
+        numbers.phone,
+        {{ profile_key("phone", "numbers.phone") }} as contact_point_key,
+    from (select distinct stated.phone from stated where stated.phone is not null) as numbers
+),
+
+statements as (
+    select
+        stated.* exclude (email, phone),
+        coalesce(email_keys.contact_point_key, phone_keys.contact_point_key)
+            as contact_point_key,
+    from stated
+    left join email_keys
+        on stated.email = email_keys.email
+    left join phone_keys
+        on stated.phone = phone_keys.phone
+),
+
+with_content_hash as (
+    select
+        statements.*,
+        md5(
+            concat_ws(
+                '|',
+                statements.statement_source,
+                statements.consent_event_id,
+                coalesce(cast(statements.profile_key as varchar), ''),
+                coalesce(cast(statements.contact_point_key as varchar), ''),
+                statements.purpose,
+                coalesce(statements.channel, ''),
+                statements.status,
+                coalesce(statements.legal_basis, ''),
+                coalesce(statements.mechanism, ''),
+                coalesce(statements.notice_version, ''),
+                coalesce(statements.evidence_ref, ''),
+                statements.source_name,
+                cast(statements.captured_at as varchar),
+                coalesce(cast(statements.expires_at as varchar), '')
+            )
+        ) as content_hash,
+    from statements
+),
+
+{% if is_incremental() %}
+    latest_versions as (
+        select
+            consent_log.statement_source,
+            consent_log.consent_event_id,
+            arg_max(consent_log.content_hash, consent_log._load_id) as content_hash,
+        from {{ this }} as consent_log
+        group by consent_log.statement_source, consent_log.consent_event_id
+    ),
+{% endif %}
+
+-- The same again adds nothing; another content under the same id is a correction, a further row.
+new_statements as (
+    select with_content_hash.* from with_content_hash
+    {% if is_incremental() %}
+        left join latest_versions
+            on
+                with_content_hash.statement_source = latest_versions.statement_source
+                and with_content_hash.consent_event_id = latest_versions.consent_event_id
+        where with_content_hash.content_hash is distinct from latest_versions.content_hash
+    {% endif %}
+),
+
+logged as (
+    select
+        md5(new_statements.content_hash || '|' || new_statements._load_id) as consent_log_id,
+        new_statements.statement_source,
+        new_statements.consent_event_id,
+        new_statements.profile_key,
+        new_statements.contact_point_key,
+        new_statements.purpose,
+        new_statements.channel,
+        new_statements.status,
+        new_statements.legal_basis,
+        new_statements.mechanism,
+        new_statements.notice_version,
+        new_statements.evidence_ref,
+        new_statements.source_name,
+        new_statements.content_hash,
+        new_statements.captured_at,
+        new_statements.expires_at,
+        new_statements._load_id,
+    from new_statements
+)
+
+select * from logged

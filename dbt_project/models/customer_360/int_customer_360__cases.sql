@@ -1,0 +1,63 @@
+{{ config(materialized="ephemeral") }}
+
+with cases as (
+    select * from {{ ref("cases") }}
+),
+
+customer_xref as (
+    select
+        customer_xref.profile_key,
+        customer_xref.customer_id,
+    from {{ source("identity", "customer_xref") }} as customer_xref
+    where customer_xref.is_current and customer_xref.is_known
+),
+
+as_of as (
+    select as_of.as_of_date from {{ ref("as_of") }} as as_of
+),
+
+customer_cases as (
+    select
+        customer_xref.customer_id,
+        cases.case_id,
+        cases.category,
+        cases.channel,
+        cases.first_response_minutes,
+        cases.resolution_hours,
+        cases.is_open,
+        cases.is_reopened,
+        cases.is_first_contact_resolution,
+        cases.opened_at,
+        cases.event_date,
+        as_of.as_of_date - cases.event_date as age_days,
+    from cases
+    inner join customer_xref
+        on cases.profile_key = customer_xref.profile_key
+    cross join as_of
+),
+
+cases_by_customer as (
+    select
+        customer_cases.customer_id,
+        count(*) as case_count,
+        count(*) filter (where customer_cases.age_days < 365) as case_count_365d,
+        count(*) filter (where customer_cases.is_open) as open_case_count,
+        count(*) filter (where customer_cases.is_reopened) as reopened_case_count,
+        count(*) filter (
+            where customer_cases.is_first_contact_resolution
+        ) as first_contact_resolution_count,
+        -- Rounded: a sum of doubles differs in its last bits from run to run.
+        round(avg(customer_cases.first_response_minutes), 2) as mean_first_response_minutes,
+        round(avg(customer_cases.resolution_hours), 2) as mean_resolution_hours,
+        max(customer_cases.event_date) as last_case_date,
+        arg_max(
+            customer_cases.category, row(customer_cases.opened_at, customer_cases.case_id)
+        ) as last_case_category,
+        arg_max(
+            customer_cases.channel, row(customer_cases.opened_at, customer_cases.case_id)
+        ) as last_case_channel,
+    from customer_cases
+    group by customer_cases.customer_id
+)
+
+select * from cases_by_customer

@@ -1,0 +1,62 @@
+{{ config(materialized="ephemeral") }}
+
+with contracts as (
+    select * from {{ ref("contracts") }}
+),
+
+customer_xref as (
+    select
+        customer_xref.profile_key,
+        customer_xref.customer_id,
+    from {{ source("identity", "customer_xref") }} as customer_xref
+    where customer_xref.is_current and customer_xref.is_known
+),
+
+as_of as (
+    select as_of.as_of_date from {{ ref("as_of") }} as as_of
+),
+
+customer_contracts as (
+    select
+        customer_xref.customer_id,
+        contracts.contract_type,
+        contracts.monthly_amount_base,
+        contracts.started_date,
+        contracts.ends_date,
+        contracts.started_date <= as_of.as_of_date
+        and coalesce(contracts.ends_date >= as_of.as_of_date, true)
+        and coalesce(contracts.cancelled_date > as_of.as_of_date, true) as is_active,
+        contracts.ends_date - as_of.as_of_date as days_to_end,
+    from contracts
+    inner join customer_xref
+        on contracts.profile_key = customer_xref.profile_key
+    cross join as_of
+),
+
+contracts_by_customer as (
+    select
+        customer_contracts.customer_id,
+        count(*) as contract_count,
+        count(*) filter (where customer_contracts.is_active) as active_contract_count,
+        bool_or(
+            customer_contracts.is_active and customer_contracts.contract_type = 'lease'
+        ) as has_active_lease,
+        bool_or(
+            customer_contracts.is_active and customer_contracts.contract_type = 'subscription'
+        ) as has_active_subscription,
+        cast(
+            sum(customer_contracts.monthly_amount_base) filter (
+                where customer_contracts.is_active
+            ) as decimal(18, 2)
+        ) as contract_amount_per_month,
+        min(customer_contracts.ends_date) filter (
+            where customer_contracts.is_active
+        ) as next_contract_end_date,
+        min(customer_contracts.days_to_end) filter (
+            where customer_contracts.is_active
+        ) as days_to_next_contract_end,
+    from customer_contracts
+    group by customer_contracts.customer_id
+)
+
+select * from contracts_by_customer

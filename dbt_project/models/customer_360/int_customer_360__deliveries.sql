@@ -1,0 +1,78 @@
+{{ config(materialized="ephemeral") }}
+
+with deliveries as (
+    select * from {{ ref("deliveries") }}
+),
+
+returns as (
+    select * from {{ ref("returns") }}
+),
+
+customer_xref as (
+    select
+        customer_xref.profile_key,
+        customer_xref.customer_id,
+    from {{ source("identity", "customer_xref") }} as customer_xref
+    where customer_xref.is_current and customer_xref.is_known
+),
+
+customer_deliveries as (
+    select
+        customer_xref.customer_id,
+        deliveries.delivery_id,
+        deliveries.is_on_time,
+        deliveries.days_late,
+        deliveries.delivered_at,
+    from deliveries
+    inner join customer_xref
+        on deliveries.profile_key = customer_xref.profile_key
+    where deliveries.delivered_at is not null
+),
+
+deliveries_by_customer as (
+    select
+        customer_deliveries.customer_id,
+        count(*) as delivery_count,
+        count(customer_deliveries.is_on_time) as promised_delivery_count,
+        count(*) filter (where not customer_deliveries.is_on_time) as late_delivery_count,
+        max(customer_deliveries.days_late) as most_days_late,
+        arg_max(
+            customer_deliveries.is_on_time,
+            row(customer_deliveries.delivered_at, customer_deliveries.delivery_id)
+        ) as is_last_delivery_on_time,
+        max(customer_deliveries.delivered_at) as last_delivered_at,
+    from customer_deliveries
+    group by customer_deliveries.customer_id
+),
+
+returns_by_customer as (
+    select
+        customer_xref.customer_id,
+        count(*) as return_count,
+        cast(sum(returns.refund_amount_base) as decimal(18, 2)) as refund_amount,
+        max(returns.event_date) as last_return_date,
+    from returns
+    inner join customer_xref
+        on returns.profile_key = customer_xref.profile_key
+    group by customer_xref.customer_id
+),
+
+delivered_or_returned as (
+    select deliveries_by_customer.customer_id from deliveries_by_customer
+    union
+    select returns_by_customer.customer_id from returns_by_customer
+),
+
+customer_deliveries_and_returns as (
+    select
+        delivered_or_returned.customer_id,
+        deliveries_by_customer.* exclude (customer_id),
+        returns_by_customer.* exclude (customer_id),
+    from delivered_or_returned
+    left join deliveries_by_customer
+        on delivered_or_returned.customer_id = deliveries_by_customer.customer_id
+    left join returns_by_customer
+        on delivered_or_returned.customer_id = returns_by_customer.customer_id
+)
+
+select * from customer_deliveries_and_returns

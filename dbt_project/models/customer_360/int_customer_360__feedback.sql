@@ -1,0 +1,91 @@
+{{ config(materialized="ephemeral") }}
+
+with feedback as (
+    select * from {{ ref("feedback") }} as feedback
+    where feedback.normalised_score is not null
+),
+
+customer_xref as (
+    select
+        customer_xref.profile_key,
+        customer_xref.customer_id,
+    from {{ source("identity", "customer_xref") }} as customer_xref
+    where customer_xref.is_current and customer_xref.is_known
+),
+
+as_of as (
+    select as_of.as_of_date from {{ ref("as_of") }} as as_of
+),
+
+customer_feedback as (
+    select
+        customer_xref.customer_id,
+        feedback.feedback_id,
+        feedback.metric,
+        feedback.nps_group,
+        feedback.touchpoint,
+        feedback.case_id,
+        feedback.score,
+        feedback.normalised_score,
+        feedback.event_date,
+        as_of.as_of_date - feedback.event_date as age_days,
+        row(feedback.answered_at, feedback.feedback_id) as recency,
+    from feedback
+    inner join customer_xref
+        on feedback.profile_key = customer_xref.profile_key
+    cross join as_of
+),
+
+feedback_by_customer as (
+    select
+        customer_feedback.customer_id,
+        count(*) as feedback_count,
+        count(*) filter (where customer_feedback.age_days < 365) as feedback_count_365d,
+        count(*) filter (where customer_feedback.metric = 'rating') as review_count,
+        arg_max(customer_feedback.score, customer_feedback.recency) filter (
+            where customer_feedback.metric = 'nps'
+        ) as last_nps_score,
+        arg_max(customer_feedback.nps_group, customer_feedback.recency) filter (
+            where customer_feedback.metric = 'nps'
+        ) as last_nps_group,
+        max(customer_feedback.event_date) filter (
+            where customer_feedback.metric = 'nps'
+        ) as last_nps_date,
+        -- Rounded: a sum of doubles differs in its last bits from run to run.
+        round(
+            avg(customer_feedback.normalised_score) filter (
+                where customer_feedback.metric = 'csat'
+            ),
+            4
+        ) as mean_csat_normalised_score,
+        arg_max(customer_feedback.score, customer_feedback.recency) filter (
+            where customer_feedback.metric = 'csat'
+        ) as last_csat_score,
+        arg_max(customer_feedback.score, customer_feedback.recency) filter (
+            where customer_feedback.metric = 'csat' and customer_feedback.case_id is not null
+        ) as last_case_csat_score,
+        round(
+            avg(customer_feedback.normalised_score) filter (
+                where customer_feedback.metric = 'ces'
+            ),
+            4
+        ) as mean_ces_normalised_score,
+        round(
+            avg(customer_feedback.normalised_score) filter (
+                where customer_feedback.metric = 'rating'
+            ),
+            4
+        ) as mean_review_normalised_score,
+        arg_max(customer_feedback.score, customer_feedback.recency) filter (
+            where customer_feedback.metric = 'rating'
+        ) as last_review_score,
+        arg_max(customer_feedback.normalised_score, customer_feedback.recency)
+            as last_normalised_score,
+        arg_max(customer_feedback.touchpoint, customer_feedback.recency)
+            as last_feedback_touchpoint,
+        max(customer_feedback.event_date) as last_feedback_date,
+    from customer_feedback
+    group by customer_feedback.customer_id
+)
+
+select * from feedback_by_customer

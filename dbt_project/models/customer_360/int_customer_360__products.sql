@@ -1,0 +1,93 @@
+{{ config(materialized="ephemeral") }}
+
+with order_lines as (
+    select
+        order_lines.profile_key,
+        order_lines.order_id,
+        order_lines.product_id,
+        order_lines.category,
+        order_lines.quantity,
+        order_lines.line_amount_base,
+        order_lines.event_date,
+    from {{ ref("order_lines") }} as order_lines
+    where order_lines.quantity > 0
+),
+
+products as (
+    select
+        products.product_id,
+        products.is_replenishable,
+    from {{ ref("products") }} as products
+),
+
+customer_xref as (
+    select
+        customer_xref.profile_key,
+        customer_xref.customer_id,
+    from {{ source("identity", "customer_xref") }} as customer_xref
+    where customer_xref.is_current and customer_xref.is_known
+),
+
+customer_lines as (
+    select
+        customer_xref.customer_id,
+        order_lines.order_id,
+        order_lines.product_id,
+        order_lines.category,
+        order_lines.quantity,
+        order_lines.line_amount_base,
+        order_lines.event_date,
+        coalesce(products.is_replenishable, false) as is_replenishable,
+    from order_lines
+    inner join customer_xref
+        on order_lines.profile_key = customer_xref.profile_key
+    left join products
+        on order_lines.product_id = products.product_id
+),
+
+lines_by_customer as (
+    select
+        customer_lines.customer_id,
+        count(distinct customer_lines.product_id) as product_count,
+        count(distinct customer_lines.category) as category_count,
+        count(distinct customer_lines.order_id) filter (
+            where customer_lines.is_replenishable
+        ) as replenishable_order_count,
+        arg_max(
+            customer_lines.product_id,
+            row(customer_lines.event_date, customer_lines.order_id, customer_lines.product_id)
+        ) filter (where customer_lines.is_replenishable) as last_replenishable_product_id,
+        max(customer_lines.event_date) filter (
+            where customer_lines.is_replenishable
+        ) as last_replenishable_order_date,
+    from customer_lines
+    group by customer_lines.customer_id
+),
+
+favourite_categories as (
+    select
+        customer_lines.customer_id,
+        customer_lines.category as favourite_category,
+    from customer_lines
+    where customer_lines.category is not null
+    group by customer_lines.customer_id, customer_lines.category
+    qualify
+        row_number() over (
+            partition by customer_lines.customer_id
+            order by
+                count(distinct customer_lines.order_id) desc,
+                sum(customer_lines.line_amount_base) desc,
+                customer_lines.category
+        ) = 1
+),
+
+customer_products as (
+    select
+        lines_by_customer.*,
+        favourite_categories.favourite_category,
+    from lines_by_customer
+    left join favourite_categories
+        on lines_by_customer.customer_id = favourite_categories.customer_id
+)
+
+select * from customer_products

@@ -1,0 +1,60 @@
+{{ config(materialized="ephemeral") }}
+
+with sessions as (
+    select * from {{ ref("sessions") }}
+),
+
+customer_xref as (
+    select
+        customer_xref.profile_key,
+        customer_xref.customer_id,
+    from {{ source("identity", "customer_xref") }} as customer_xref
+    where customer_xref.is_current and customer_xref.is_known
+),
+
+as_of as (
+    select as_of.as_of_date from {{ ref("as_of") }} as as_of
+),
+
+customer_sessions as (
+    select
+        customer_xref.customer_id,
+        sessions.session_id,
+        sessions.product_view_count,
+        sessions.has_checkout,
+        sessions.has_order,
+        sessions.started_at,
+        sessions.event_date,
+        as_of.as_of_date - sessions.event_date as age_days,
+    from sessions
+    inner join customer_xref
+        on sessions.profile_key = customer_xref.profile_key
+    cross join as_of
+    where sessions.event_date <= (select as_of.as_of_date from as_of)
+),
+
+sessions_by_customer as (
+    select
+        customer_sessions.customer_id,
+        count(*) filter (where customer_sessions.age_days < 30) as session_count_30d,
+        count(*) filter (where customer_sessions.age_days < 90) as session_count_90d,
+        cast(
+            sum(customer_sessions.product_view_count) filter (
+                where customer_sessions.age_days < 90
+            ) as bigint
+        ) as product_view_count_90d,
+        count(*) filter (
+            where customer_sessions.age_days < 90 and customer_sessions.has_checkout
+        ) as checkout_session_count_90d,
+        count(*) filter (
+            where
+                customer_sessions.age_days < 30
+                and customer_sessions.has_checkout
+                and not customer_sessions.has_order
+        ) as abandoned_checkout_count_30d,
+        max(customer_sessions.event_date) as last_session_date,
+    from customer_sessions
+    group by customer_sessions.customer_id
+)
+
+select * from sessions_by_customer

@@ -1,0 +1,159 @@
+{{ config(materialized="ephemeral") }}
+
+with as_of as (
+    select as_of.as_of_date from {{ ref("as_of") }} as as_of
+),
+
+touchpoints as (
+    select
+        touchpoints.profile_key,
+        touchpoints.touchpoint_id,
+        touchpoints.touchpoint_type,
+        touchpoints.channel,
+        touchpoints.stage,
+        touchpoints.is_digital,
+        touchpoints.direction = 'inbound' as is_inbound,
+        touchpoints.occurred_at,
+        touchpoints.event_date,
+        (select as_of.as_of_date from as_of) - touchpoints.event_date as age_days,
+    from {{ ref("touchpoints") }} as touchpoints
+    where touchpoints.event_date <= (select as_of.as_of_date from as_of)
+),
+
+customer_xref as (
+    select
+        customer_xref.profile_key,
+        customer_xref.customer_id,
+    from {{ source("identity", "customer_xref") }} as customer_xref
+    where customer_xref.is_current and customer_xref.is_known
+),
+
+-- First by profile and channel, which shrinks millions of rows before the map is joined.
+touchpoints_by_channel as (
+    select
+        touchpoints.profile_key,
+        touchpoints.channel,
+        touchpoints.is_digital,
+        touchpoints.is_inbound,
+        count(*) filter (where touchpoints.age_days < 30) as count_30d,
+        count(*) filter (where touchpoints.age_days < 90) as count_90d,
+        count(*) filter (where touchpoints.age_days < 365) as count_365d,
+        min(touchpoints.event_date) as first_date,
+        max(touchpoints.event_date) as last_date,
+        max(touchpoints.occurred_at) as last_touchpoint_at,
+    from touchpoints
+    group by all
+),
+
+touchpoints_by_customer as (
+    select
+        customer_xref.customer_id,
+        max(touchpoints_by_channel.last_touchpoint_at) as last_touchpoint_at,
+        max(touchpoints_by_channel.last_touchpoint_at) filter (
+            where touchpoints_by_channel.is_inbound
+        ) as last_inbound_touchpoint_at,
+        cast(sum(touchpoints_by_channel.count_30d) as bigint) as touchpoint_count_30d,
+        cast(sum(touchpoints_by_channel.count_90d) as bigint) as touchpoint_count_90d,
+        cast(sum(touchpoints_by_channel.count_365d) as bigint) as touchpoint_count_365d,
+        cast(
+            sum(touchpoints_by_channel.count_90d) filter (
+                where touchpoints_by_channel.is_inbound
+            ) as bigint
+        ) as inbound_touchpoint_count_90d,
+        cast(
+            sum(touchpoints_by_channel.count_90d) filter (
+                where not touchpoints_by_channel.is_inbound
+            ) as bigint
+        ) as outbound_touchpoint_count_90d,
+        cast(
+            sum(touchpoints_by_channel.count_365d) filter (
+                where touchpoints_by_channel.channel = 'web'
+            ) as bigint
+        ) as web_touchpoint_count_365d,
+        cast(
+            sum(touchpoints_by_channel.count_365d) filter (
+                where touchpoints_by_channel.channel = 'email'
+            ) as bigint
+        ) as email_touchpoint_count_365d,
+        cast(
+            sum(touchpoints_by_channel.count_365d) filter (
+                where touchpoints_by_channel.channel = 'sms'
+            ) as bigint
+        ) as sms_touchpoint_count_365d,
+        cast(
+            sum(touchpoints_by_channel.count_365d) filter (
+                where touchpoints_by_channel.channel = 'store'
+            ) as bigint
+        ) as store_touchpoint_count_365d,
+        cast(
+            sum(touchpoints_by_channel.count_365d) filter (
+                where touchpoints_by_channel.channel = 'phone'
+            ) as bigint
+        ) as phone_touchpoint_count_365d,
+        cast(
+            sum(touchpoints_by_channel.count_365d) filter (
+                where touchpoints_by_channel.is_digital
+            ) as bigint
+        ) as digital_touchpoint_count_365d,
+        count(distinct touchpoints_by_channel.channel) filter (
+            where touchpoints_by_channel.count_365d > 0
+        ) as channel_count_365d,
+        min(touchpoints_by_channel.first_date) as first_touchpoint_date,
+        max(touchpoints_by_channel.last_date) filter (
+            where touchpoints_by_channel.is_inbound
+        ) as last_inbound_date,
+    from touchpoints_by_channel
+    inner join customer_xref
+        on touchpoints_by_channel.profile_key = customer_xref.profile_key
+    group by customer_xref.customer_id
+),
+
+-- Looking the last ones up afterwards costs a third of carrying them through the aggregation.
+last_moments as (
+    select
+        touchpoints_by_customer.customer_id,
+        touchpoints_by_customer.last_touchpoint_at as occurred_at,
+    from touchpoints_by_customer
+    union
+    select
+        touchpoints_by_customer.customer_id,
+        touchpoints_by_customer.last_inbound_touchpoint_at as occurred_at,
+    from touchpoints_by_customer
+),
+
+last_touchpoints as (
+    select
+        last_moments.customer_id,
+        -- The id makes a tie come out the same every time.
+        arg_max(
+            struct_pack(
+                touchpoint_type := touchpoints.touchpoint_type,
+                channel := touchpoints.channel
+            ),
+            row(touchpoints.occurred_at, touchpoints.touchpoint_id)
+        ) as last_touchpoint,
+        arg_max(
+            touchpoints.stage, row(touchpoints.occurred_at, touchpoints.touchpoint_id)
+        ) filter (where touchpoints.is_inbound) as journey_stage,
+    from touchpoints
+    inner join customer_xref
+        on touchpoints.profile_key = customer_xref.profile_key
+    inner join last_moments
+        on
+            customer_xref.customer_id = last_moments.customer_id
+            and touchpoints.occurred_at = last_moments.occurred_at
+    group by last_moments.customer_id
+),
+
+customer_touchpoints as (
+    select
+        touchpoints_by_customer.*,
+        last_touchpoints.journey_stage,
+        last_touchpoints.last_touchpoint.touchpoint_type as last_touchpoint_type,
+        last_touchpoints.last_touchpoint.channel as last_touchpoint_channel,
+    from touchpoints_by_customer
+    left join last_touchpoints
+        on touchpoints_by_customer.customer_id = last_touchpoints.customer_id
+)
+
+select * from customer_touchpoints

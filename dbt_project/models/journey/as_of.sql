@@ -1,0 +1,1 @@
+select as_of_date from {{ ref('stg_as_of') }}

@@ -1,0 +1,88 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='by_day',
+    on_schema_change='fail',
+) }}
+
+{#
+    The day of a delivery is the day it was shipped: it does not move when the parcel arrives. What
+    has no such day counts on the day it arrived, else on the order's.
+#}
+{% set delivery_at
+    = 'coalesce(deliveries.shipped_at, deliveries.delivered_at, orders.ordered_at)' %}
+{% set last_load = last_load_id() %}
+{% set days_query %}
+    with changed_deliveries as (
+        select delivery_id, order_id from {{ ref('stg_deliveries') }} where _load_id > {{ last_load }}
+    ),
+
+    changed_orders as (
+        select order_id from {{ ref('stg_orders') }} where _load_id > {{ last_load }}
+        union
+        select order_id from changed_deliveries
+    )
+
+    select {{ local_date(delivery_at) }}
+    from {{ ref('stg_deliveries') }} as deliveries
+    semi join changed_orders using (order_id)
+    inner join {{ ref('stg_orders') }} as orders using (order_id)
+    union
+    select deliveries.event_date
+    from {{ this }} as deliveries
+    semi join changed_orders using (order_id)
+    union
+    select deliveries.event_date
+    from {{ this }} as deliveries
+    semi join changed_deliveries using (delivery_id)
+{% endset %}
+{% set days = changed_days(days_query) %}
+
+with deliveries as (
+    select * from {{ ref('stg_deliveries') }}
+),
+
+orders as (
+    select order_id, profile_key, promised_delivery_date, ordered_at, _load_id
+    from {{ ref('stg_orders') }}
+),
+
+joined as (
+    select
+        deliveries.delivery_id,
+        deliveries.order_id,
+        orders.profile_key,
+        deliveries.carrier,
+        deliveries.status,
+        coalesce(deliveries.promised_delivery_date, orders.promised_delivery_date)
+            as promised_delivery_date,
+        {{ local_date('deliveries.delivered_at') }} as delivered_date,
+        {{ local_date(delivery_at) }} as event_date,
+        deliveries.shipped_at,
+        deliveries.delivered_at,
+        deliveries._source as source_name,
+        greatest(orders._load_id, deliveries._load_id) as _load_id,
+    from deliveries
+    inner join orders
+        on deliveries.order_id = orders.order_id
+    where {{ on_days(delivery_at, days) }}
+),
+
+judged as (
+    select
+        joined.delivery_id,
+        joined.order_id,
+        joined.profile_key,
+        joined.carrier,
+        joined.status,
+        joined.delivered_date - joined.promised_delivery_date as days_late,
+        joined.delivered_date <= joined.promised_delivery_date as is_on_time,
+        joined.promised_delivery_date,
+        joined.event_date,
+        joined.shipped_at,
+        joined.delivered_at,
+        joined.source_name,
+        joined._load_id,
+    from joined
+)
+
+select * from judged

@@ -1,0 +1,166 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='by_day',
+    on_schema_change='fail',
+) }}
+
+{% set last_load = last_load_id() %}
+{% set days_query %}
+    with changed_orders as (
+        select order_id from {{ ref('stg_orders') }} where _load_id > {{ last_load }}
+        union
+        select order_id from {{ ref('stg_order_lines') }} where _load_id > {{ last_load }}
+        union
+        select order_id from {{ ref('stg_payments') }} where _load_id > {{ last_load }}
+        union
+        select order_id from {{ ref('stg_deliveries') }} where _load_id > {{ last_load }}
+        union
+        select order_id from {{ ref('stg_returns') }} where _load_id > {{ last_load }}
+    )
+
+    select {{ local_date('orders.ordered_at') }}
+    from {{ ref('stg_orders') }} as orders
+    semi join changed_orders using (order_id)
+    union
+    select orders.event_date
+    from {{ this }} as orders
+    semi join changed_orders using (order_id)
+{% endset %}
+{% set days = changed_days(days_query) %}
+
+with orders as (
+    select
+        *,
+        {{ local_date('ordered_at') }} as event_date,
+    from {{ ref('stg_orders') }}
+    where {{ on_days('ordered_at', days) }}
+),
+
+exchange_rates as (
+    select currency_code, rate from {{ ref('stg_exchange_rates') }}
+),
+
+lines_by_order as (
+    select
+        order_lines.order_id,
+        count(*) as line_count,
+        round(sum(order_lines.quantity), 3) as unit_count,
+        max(order_lines._load_id) as _load_id,
+    from {{ ref('stg_order_lines') }} as order_lines
+    semi join orders using (order_id)
+    group by order_lines.order_id
+),
+
+payments_by_order as (
+    select
+        payments.order_id,
+        sum(payments.amount) as paid_amount,
+        arg_max(payments.payment_method, (payments.amount, payments.payment_id)) as payment_method,
+        max(payments.installment_count) as installment_count,
+        max(payments._load_id) as _load_id,
+    from {{ ref('stg_payments') }} as payments
+    semi join orders using (order_id)
+    group by payments.order_id
+),
+
+-- An order is delivered when its last parcel is.
+deliveries_by_order as (
+    select
+        deliveries.order_id,
+        min(deliveries.shipped_at) as shipped_at,
+        if(
+            count(deliveries.delivered_at) = count(*), max(deliveries.delivered_at), null
+        ) as delivered_at,
+        max(deliveries.promised_delivery_date) as promised_delivery_date,
+        count(*) as delivery_count,
+        max(deliveries._load_id) as _load_id,
+    from {{ ref('stg_deliveries') }} as deliveries
+    semi join orders using (order_id)
+    group by deliveries.order_id
+),
+
+returns_by_order as (
+    select
+        returns.order_id,
+        sum(returns.refund_amount) as returned_amount,
+        sum({{ in_base_currency('returns.refund_amount', 'exchange_rates.rate') }})
+            as returned_amount_base,
+        min(returns.returned_at) as first_returned_at,
+        max(returns._load_id) as _load_id,
+    from {{ ref('stg_returns') }} as returns
+    inner join orders
+        on returns.order_id = orders.order_id
+    left join exchange_rates
+        on coalesce(returns.currency_code, orders.currency_code) = exchange_rates.currency_code
+    group by returns.order_id
+),
+
+joined as (
+    select
+        orders.order_id,
+        orders.profile_key,
+        orders.store_id,
+        orders.employee_id,
+        orders.channel,
+        orders.status,
+        orders.currency_code,
+        orders.coupon_code,
+        payments_by_order.payment_method,
+        orders.total_amount,
+        {{ in_base_currency('orders.total_amount', 'exchange_rates.rate') }} as total_amount_base,
+        orders.discount_amount,
+        {{ in_base_currency('orders.discount_amount', 'exchange_rates.rate') }}
+            as discount_amount_base,
+        orders.tax_amount,
+        orders.shipping_amount,
+        cast(payments_by_order.paid_amount as decimal(18, 2)) as paid_amount,
+        cast(returns_by_order.returned_amount as decimal(18, 2)) as returned_amount,
+        cast(returns_by_order.returned_amount_base as decimal(18, 2)) as returned_amount_base,
+        coalesce(lines_by_order.line_count, 0) as line_count,
+        lines_by_order.unit_count,
+        payments_by_order.installment_count,
+        coalesce(deliveries_by_order.delivery_count, 0) as delivery_count,
+        coalesce(orders.promised_delivery_date, deliveries_by_order.promised_delivery_date)
+            as promised_delivery_date,
+        {{ local_date('deliveries_by_order.delivered_at') }} as delivered_date,
+        coalesce(orders.status in ('cancelled', 'canceled'), false) as is_cancelled,
+        coalesce(orders.status = 'delivered', false)
+        or deliveries_by_order.delivered_at is not null as is_delivered,
+        returns_by_order.order_id is not null as is_returned,
+        orders.event_date,
+        orders.ordered_at,
+        deliveries_by_order.shipped_at,
+        deliveries_by_order.delivered_at,
+        returns_by_order.first_returned_at,
+        orders._source as source_name,
+        greatest(
+            orders._load_id,
+            lines_by_order._load_id,
+            payments_by_order._load_id,
+            deliveries_by_order._load_id,
+            returns_by_order._load_id
+        ) as _load_id,
+    from orders
+    left join exchange_rates
+        on orders.currency_code = exchange_rates.currency_code
+    left join lines_by_order
+        on orders.order_id = lines_by_order.order_id
+    left join payments_by_order
+        on orders.order_id = payments_by_order.order_id
+    left join deliveries_by_order
+        on orders.order_id = deliveries_by_order.order_id
+    left join returns_by_order
+        on orders.order_id = returns_by_order.order_id
+),
+
+judged as (
+    select
+        joined.* exclude (delivered_date, source_name, _load_id),
+        joined.delivered_date <= joined.promised_delivery_date as is_on_time,
+        joined.delivered_date - joined.promised_delivery_date as days_late,
+        joined.source_name,
+        joined._load_id,
+    from joined
+)
+
+select * from judged

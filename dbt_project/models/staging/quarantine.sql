@@ -1,0 +1,125 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='quarantine_id',
+) }}
+
+{% set last_load = last_load_id('load_id') %}
+{% set entities = entity_keys() | list %}
+{% if execute and load_relation(ref('load_balance')) %}
+    {% set entities = run_query(
+        'select distinct entity from ' ~ ref('load_balance')
+        ~ ' where rows_quarantined > 0 and load_id > ' ~ last_load ~ ' order by entity'
+    ).columns[0].values() %}
+{% endif %}
+
+with load_balance as (
+    select * from {{ ref('load_balance') }}
+    where load_id > {{ last_load }} and rows_quarantined > 0
+),
+
+{% for entity in entities %}
+{{ entity }}_loads as (
+    select distinct load_id as _load_id from load_balance where entity = '{{ entity }}'
+),
+
+{{ entity }}_set_aside as (
+    {{ set_aside_rows(entity, entity ~ '_loads') }}
+),
+
+{% endfor %}
+set_aside as (
+    select
+        cast(null as varchar) as entity,
+        cast(null as bigint) as _load_id,
+        cast(null as varchar) as _source,
+        cast(null as varchar) as _table,
+        cast(null as varchar) as _file,
+        cast(null as bigint) as _row_number,
+        cast([] as varchar[]) as problems,
+    where false
+    {% for entity in entities %}
+    union all by name
+    select '{{ entity }}' as entity, * exclude (outcome) from {{ entity }}_set_aside
+    where outcome = 'quarantined'
+    {% endfor %}
+),
+
+problems as (
+    select
+        _source as source_name,
+        _table as table_name,
+        entity,
+        _file as file,
+        _row_number as row_number,
+        unnest(problems) as problem,
+        _load_id as load_id,
+    from set_aside
+),
+
+quarantined as (
+    select
+        source_name,
+        table_name,
+        entity,
+        file,
+        row_number,
+        split_part(problem, ': ', 1) as column_name,
+        substr(problem, strpos(problem, ': ') + 2) as reason,
+        load_id,
+    from problems
+
+    union all by name
+
+    select
+        rejected_rows.source_name,
+        rejected_rows.table_name,
+        mapped_entities.entity,
+        rejected_rows.file,
+        rejected_rows.row_number,
+        rejected_rows.column_name,
+        rejected_rows.reason,
+        rejected_rows.load_id,
+    from {{ source('sources', 'rejected_rows') }} as rejected_rows
+    left join {{ source('sources', 'mapped_entities') }} as mapped_entities
+        on
+            rejected_rows.source_name = mapped_entities.source_name
+            and rejected_rows.table_name = mapped_entities.table_name
+    where rejected_rows.load_id > {{ last_load }}
+),
+
+newest_load_of_file as (
+    select source_name, table_name, file, max(load_id) as newest_load_id
+    from {{ source('sources', 'loaded_files') }}
+    group by all
+),
+
+identified as (
+    select
+        md5(concat_ws(
+            '|', load_id, source_name, table_name, coalesce(entity, ''), file,
+            coalesce(row_number, 0), coalesce(column_name, ''), reason
+        )) as quarantine_id,
+        *,
+    from quarantined
+
+    {% if is_incremental() %}
+    union all by name
+
+    select * exclude (is_resolved) from {{ this }} where not is_resolved
+    {% endif %}
+),
+
+judged as (
+    select
+        identified.*,
+        coalesce(newest_load_of_file.newest_load_id > identified.load_id, false) as is_resolved,
+    from identified
+    left join newest_load_of_file
+        on
+            identified.source_name = newest_load_of_file.source_name
+            and identified.table_name = newest_load_of_file.table_name
+            and identified.file = newest_load_of_file.file
+)
+
+select distinct on (quarantine_id) * from judged

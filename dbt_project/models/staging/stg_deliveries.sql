@@ -1,0 +1,29 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='delivery_id',
+) }}
+
+with accepted as (
+    {{ accepted_rows('deliveries') }}
+),
+
+typed as (
+    select
+        delivery_id,
+        order_id,
+        carrier,
+        shipped_at,
+        promised_delivery_date,
+        delivered_at,
+        lower(trim(status)) as status,
+        _source,
+        _table,
+        _file,
+        _row_number,
+        _load_id,
+        _loaded_at,
+    from accepted
+)
+
+select * from typed

@@ -1,0 +1,5 @@
+select
+    touchpoint_type,
+    event_name,
+    stage,
+from {{ source('sources', 'event_stages') }}

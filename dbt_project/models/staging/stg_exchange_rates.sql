@@ -1,0 +1,5 @@
+select
+    currency_code,
+    base_currency,
+    rate,
+from {{ source('sources', 'exchange_rates') }}

@@ -1,0 +1,40 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='event_id',
+) }}
+
+with accepted as (
+    {{ accepted_rows('web_events') }}
+),
+
+normalised as (
+    select
+        event_id,
+        {{ normalised_identifiers(country='country') }},
+        lower(trim(event_name)) as event_name,
+        occurred_at,
+        page_url,
+        referrer,
+        utm_source,
+        utm_medium,
+        utm_campaign,
+        product_id,
+        order_id,
+        search_term,
+        lower(trim(device_type)) as device_type,
+        upper(trim(country)) as country,
+        _source,
+        _table,
+        _file,
+        _row_number,
+        _load_id,
+        _loaded_at,
+    from accepted
+),
+
+keyed as (
+    {{ with_profile_key('normalised') }}
+)
+
+select * from keyed

@@ -1,0 +1,32 @@
+{{ config(severity="warn", meta={"dagster": {"ref": {"name": "consent_log"}}}) }}
+
+-- A statement on a purpose or channel that config/purposes.yml does not name permits nothing.
+with consent_log as (
+    select distinct
+        consent_log.purpose,
+        consent_log.channel,
+    from {{ ref("consent_log") }} as consent_log
+),
+
+purposes as (
+    select
+        purposes.purpose,
+        purposes.channel,
+    from {{ ref("stg_purposes") }} as purposes
+),
+
+undeclared as (
+    select
+        consent_log.purpose,
+        consent_log.channel,
+    from consent_log
+    where not exists (
+        select 1
+        from purposes
+        where
+            purposes.purpose = consent_log.purpose
+            and (purposes.channel = consent_log.channel or consent_log.channel is null)
+    )
+)
+
+select * from undeclared

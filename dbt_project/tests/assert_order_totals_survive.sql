@@ -1,0 +1,37 @@
+{{ config(meta={"dagster": {"ref": {"name": "customers"}}}) }}
+
+-- No order of a known customer is lost or counted twice on the way to the customer 360.
+with of_orders as (
+    select
+        count(*) as order_count,
+        coalesce(sum(orders.total_amount_base), 0) as order_amount,
+    from {{ ref("orders") }} as orders
+    inner join {{ source("identity", "customer_xref") }} as customer_xref
+        on orders.profile_key = customer_xref.profile_key
+    where
+        customer_xref.is_current
+        and customer_xref.is_known
+        and not coalesce(orders.is_cancelled, false)
+),
+
+of_customers as (
+    select
+        coalesce(sum(customers.order_count), 0) as order_count,
+        coalesce(sum(customers.order_amount), 0) as order_amount,
+    from {{ ref("customers") }} as customers
+),
+
+differences as (
+    select
+        of_orders.order_count,
+        of_orders.order_amount,
+        of_customers.order_count as customers_order_count,
+        of_customers.order_amount as customers_order_amount,
+    from of_orders
+    cross join of_customers
+    where
+        of_orders.order_count <> of_customers.order_count
+        or of_orders.order_amount <> of_customers.order_amount
+)
+
+select * from differences

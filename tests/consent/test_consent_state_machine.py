@@ -1,0 +1,138 @@
+"""Whatever is said, corrected, merged and split: the tables hold what the published rules say."""
+
+import datetime as dt
+from dataclasses import replace
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from tests.consent.consent_house import (
+    AS_OF,
+    CompiledModels,
+    ConsentHouse,
+    Statement,
+    expected_state,
+    permitted_channels,
+)
+
+CUSTOMERS = ["ann", "bea", "office"]
+EMAILS = ["a@x.dk", "b@x.dk", "desk@x.dk"]
+PHONES = ["+4520000001", "+4520000002"]
+CRM_IDS = ["1", "2", "3"]
+# Few moments, so that many statements meet at one instant; the last lies in the future.
+MOMENTS = [
+    dt.datetime.combine(AS_OF, dt.time(9)) + dt.timedelta(days=days)
+    for days in (-30, -19, -2, -1, 0, 5)
+]
+
+
+@st.composite
+def some_statements(draw: st.DrawFn) -> Statement:
+    purpose = draw(st.sampled_from(["marketing", "surveys", "analytics", "service", "profiling"]))
+    return Statement(
+        id=draw(st.sampled_from([f"s{number}" for number in range(12)])),
+        crm_id=draw(st.sampled_from([None, *CRM_IDS])),
+        email=draw(st.sampled_from(EMAILS)),
+        phone=draw(st.sampled_from(PHONES)),
+        purpose=purpose,
+        channel=draw(st.sampled_from([None, "email", "sms", "post", "web"])),
+        status=draw(st.sampled_from(["granted", "granted", "denied", "withdrawn", "pending"])),
+        captured_at=draw(st.sampled_from(MOMENTS)),
+        expires_at=draw(st.sampled_from([None, None, MOMENTS[2], MOMENTS[-1]])),
+    )
+
+
+class ConsentMachine(RuleBasedStateMachine):
+    """Statements arrive, come again, are corrected; customers merge and split."""
+
+    compiled: CompiledModels
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.house = ConsentHouse(self.compiled)
+        self.load_id = 1
+        self.seen: set[tuple] = set()
+
+    def teardown(self) -> None:
+        self.house.close()
+
+    @initialize()
+    def everybody_stands_alone(self) -> None:
+        self.house.knows(
+            ann=["crm_id:1", "email:a@x.dk", "phone:+4520000001"],
+            bea=["crm_id:2", "crm_id:3", "email:b@x.dk", "phone:+4520000002"],
+            office=["email:desk@x.dk"],
+        )
+
+    @rule(statements=st.lists(some_statements(), min_size=1, max_size=4))
+    def somebody_speaks_or_is_corrected(self, statements: list[Statement]) -> None:
+        self.load_id += 1
+        self.house.say(*(replace(said, load_id=self.load_id) for said in statements))
+
+    @rule()
+    def the_same_file_comes_again(self) -> None:
+        self.load_id += 1
+        self.house.say(
+            *(replace(said, load_id=self.load_id) for said in self.house.statements.values())
+        )
+
+    @rule(email=st.sampled_from(EMAILS), at=st.sampled_from(MOMENTS))
+    def somebody_unsubscribes(self, email: str, at: dt.datetime) -> None:
+        self.load_id += 1
+        self.house.unsubscribe(
+            Statement(
+                f"m{self.load_id}",
+                email=email,
+                channel="email",
+                captured_at=at,
+                load_id=self.load_id,
+            )
+        )
+
+    @rule(data=st.data(), customer=st.sampled_from(CUSTOMERS))
+    def an_identifier_moves_to_another_customer(self, data: st.DataObject, customer: str) -> None:
+        known_as = data.draw(st.sampled_from(sorted(self.house.customer_of)))
+        self.house.customer_of[known_as] = customer
+
+    @invariant()
+    def the_room_keeps_its_rules(self) -> None:
+        self.house.run()
+        self._the_tables_say_what_the_rules_say()
+        self._the_log_only_grows()
+        self._nobody_is_permitted_what_nobody_of_them_granted()
+
+    def _the_tables_say_what_the_rules_say(self) -> None:
+        said = [*self.house.statements.values(), *self.house.unsubscribed]
+        state = expected_state(said, self.house.customer_of)
+        assert self.house.state() == state
+        assert self.house.permissions() == permitted_channels(state, self.house.customer_of)
+
+    def _the_log_only_grows(self) -> None:
+        log = self.house.log()
+        assert self.seen <= log
+        self.house.add_to_log()
+        assert self.house.log() == log
+        self.seen = log
+
+    def _nobody_is_permitted_what_nobody_of_them_granted(self) -> None:
+        granted = {
+            (self.house.customer_of.get(said.speaker), said.purpose)
+            for said in self.house.statements.values()
+            if said.status == "granted"
+        }
+        for (customer, purpose, _), is_permitted in self.house.permissions().items():
+            if is_permitted and purpose in {"marketing", "surveys"}:
+                assert (customer, purpose) in granted
+
+
+def test_no_sequence_of_statements_merges_and_splits_breaks_the_rules(consent_models):
+    ConsentMachine.compiled = consent_models
+    machine = ConsentMachine.TestCase()
+    machine.settings = settings(
+        max_examples=12,  # 100 of 12 steps have passed; these take 10 s
+        stateful_step_count=8,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    machine.runTest()

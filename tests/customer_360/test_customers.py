@@ -1,0 +1,61 @@
+"""The customer 360 and the experience room, on chosen rows and on the demo company."""
+
+import pytest
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.cli.main import dbtRunner
+
+from cx_pipeline.settings import DBT_PROJECT_DIR, load_settings
+from cx_pipeline.warehouse.project import load_manifest
+
+
+def test_the_unit_tests_of_these_rooms_hold(demo_company, tmp_path):
+    manifest = load_manifest(load_settings())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CX_DATA_DIR", str(demo_company.data_dir))
+        done = dbtRunner(manifest=manifest).invoke(
+            [
+                *("test", "--quiet"),
+                *("--select", "experience,test_type:unit", "customer_360,test_type:unit"),
+                *("--project-dir", str(DBT_PROJECT_DIR)),
+                *("--profiles-dir", str(DBT_PROJECT_DIR)),
+                *("--target-path", str(tmp_path / "target")),
+                *("--log-path", str(tmp_path / "logs")),
+            ]
+        )
+        DuckDBConnectionManager.close_all_connections()
+    assert {result.status for result in done.result} == {"pass"}
+    assert len(done.result) >= 4
+
+
+def test_a_customer_has_at_least_60_columns_and_none_names_or_reaches_the_person(demo_company):
+    columns = {
+        name
+        for (name,) in demo_company.query(
+            "select column_name from information_schema.columns "
+            "where table_schema = 'customer_360' and table_name = 'customers'"
+        )
+    }
+    assert len(columns) >= 60
+    assert not columns & {"email", "phone", "first_name", "last_name", "street", "birth_date"}
+
+
+def test_what_was_watched_is_not_told_of_those_who_object_to_analytics(demo_company):
+    watched = "touchpoint_count_90d, session_count_90d, email_open_count_90d"
+    wrong = demo_company.query(
+        f"select customer_id from customer_360.customers "
+        f"where is_analytics_permitted is distinct from (coalesce({watched}) is not null)"
+    )
+    assert wrong == []
+
+
+def test_nobody_is_reachable_without_permission_and_an_address(demo_company):
+    wrong = demo_company.query(
+        "select customer_id from customer_360.customers where "
+        "is_reachable_by_email and not (is_marketing_email_permitted and has_email) "
+        "or is_reachable_by_sms and not (is_marketing_sms_permitted and has_phone)"
+    )
+    assert wrong == []
+    ((reachable,),) = demo_company.query(
+        "select count(*) from customer_360.customers where is_reachable_for_marketing"
+    )
+    assert reachable > 50

@@ -1,0 +1,402 @@
+"""The demo company: the same seed gives the same rows, a day only adds, nothing tells the truth."""
+
+import hashlib
+import sqlite3
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+import phonenumbers
+import pyarrow.parquet as pq
+import pytest
+
+from cx_pipeline.demo import simulate, simulator
+
+UNTIL = date(2026, 3, 31)
+
+
+def fingerprints(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def small_world(folder: Path, days: int = 45, until: date = UNTIL, seed: int = 3, **more) -> Path:
+    simulate(
+        folder / "exports",
+        folder / "truth",
+        customers=more.get("customers", 300),
+        seed=seed,
+        days=days,
+        until=until,
+    )
+    return folder
+
+
+def ask(query: str) -> list[tuple]:
+    with duckdb.connect() as connection:
+        return connection.execute(query).fetchall()
+
+
+def one(query: str):
+    return ask(query)[0][0]
+
+
+@pytest.fixture(scope="module")
+def month(tmp_path_factory) -> Path:
+    return small_world(tmp_path_factory.mktemp("month"))
+
+
+@pytest.fixture(scope="module")
+def year(tmp_path_factory) -> Path:
+    return small_world(tmp_path_factory.mktemp("year"), days=395, customers=2_500)
+
+
+def test_the_same_seed_gives_the_same_files(month, tmp_path):
+    again = small_world(tmp_path)
+    assert fingerprints(again / "exports") == fingerprints(month / "exports")
+    assert fingerprints(again / "truth") == fingerprints(month / "truth")
+
+
+def test_another_seed_gives_other_people(month, tmp_path):
+    other = small_world(tmp_path, seed=4)
+    contacts = "exports/crm/kontakter.csv"
+    assert (other / contacts).read_bytes() != (month / contacts).read_bytes()
+
+
+def test_one_more_day_adds_files_and_touches_only_those_that_grow(month, tmp_path):
+    longer = small_world(tmp_path, days=46, until=UNTIL + timedelta(days=1))
+    before, after = fingerprints(month / "exports"), fingerprints(longer / "exports")
+    assert set(before) <= set(after)
+    changed = {name for name in before if before[name] != after[name]}
+    # The database and full dumps grow; the day is the first of a month, so no month's file does,
+    # but for Google's totals row under a month that is over.
+    assert changed <= {"erp/erp.sqlite", "crm/kontakter.csv", "crm/klubmedlemmer.csv"}
+    new = set(after) - set(before)
+    assert {"webshop/events_2026-04-01.jsonl", "messaging/events_2026-04-01.parquet"} <= new
+
+
+def test_a_world_that_goes_on_equals_one_made_at_once(tmp_path):
+    gone_on = small_world(tmp_path / "a", days=44, until=UNTIL - timedelta(days=1))
+    # Asked for as many days again: the first day stays where it was.
+    small_world(tmp_path / "a", days=44)
+    at_once = small_world(tmp_path / "b", days=45)
+    assert fingerprints(gone_on / "exports") == fingerprints(at_once / "exports")
+
+
+def test_a_world_of_another_seed_is_cleared_away(tmp_path):
+    small_world(tmp_path / "a", customers=150)
+    small_world(tmp_path / "a", customers=100, seed=9)
+    small_world(tmp_path / "b", customers=100, seed=9)
+    assert fingerprints(tmp_path / "a" / "exports") == fingerprints(tmp_path / "b" / "exports")
+
+
+def test_customers_in_chunks_make_the_same_rows(month, tmp_path, monkeypatch):
+    monkeypatch.setattr(simulator, "CHUNK", 120)
+    chunked = small_world(tmp_path)
+    assert {str(p.relative_to(tmp_path)) for p in (chunked / "exports").rglob("*")} == {
+        str(p.relative_to(month)) for p in (month / "exports").rglob("*")
+    }
+    for pattern in ("tills/*/*", "messaging/*", "devices/*"):
+        left, right = (
+            f"read_parquet('{folder}/exports/{pattern}.parquet')" for folder in (month, chunked)
+        )
+        assert one(f"select count(*) from ({left_only(left, right)})") == 0
+        assert one(f"select count(*) from ({left_only(right, left)})") == 0
+    for name in ("webshop/*.jsonl", "service_desk/*.jsonl", "surveys/*.csv", "crm/*.csv"):
+        lines = [
+            sorted(
+                line
+                for path in (folder / "exports").glob(name)
+                for line in path.read_bytes().splitlines()
+            )
+            for folder in (month, chunked)
+        ]
+        assert lines[0] == lines[1], name
+
+
+def left_only(left: str, right: str) -> str:
+    return f"select * from {left} except all select * from {right}"
+
+
+def test_no_export_tells_what_only_the_simulator_knows(month):
+    secrets = (b"person-", b"household-", b"visitor-", b"caused", b"satisfaction", b"truth")
+    found = [
+        (path.name, secret)
+        for path in (month / "exports").rglob("*")
+        if path.is_file()
+        for secret in secrets
+        if secret in path.read_bytes().lower()
+    ]
+    assert found == []
+    known = {"person_id", "household_id", "trait", "queue_minutes", "is_late", "runs_out_at"}
+    for path in (month / "exports").rglob("*.parquet"):
+        assert known.isdisjoint(pq.read_schema(path).names)
+
+
+def test_every_identifier_has_one_known_owner(year):
+    identifiers = f"(select * from '{year}/truth/identifiers.parquet')"
+    contacts = (
+        f"read_csv('{year}/exports/crm/kontakter.csv', delim=';', encoding='latin-1', "
+        "all_varchar=true, ignore_errors=true)"
+    )
+    web = (
+        f"read_json('{year}/exports/webshop/*.jsonl', columns={{userId: 'varchar', "
+        "anonymousId: 'varchar'}, format='newline_delimited')"
+    )
+    for column, relation, kind in (
+        ("kontakt_id", contacts, "crm_id"),
+        ("klubnr", contacts, "loyalty_id"),
+        ("email", contacts, "email"),
+        ("userId", web, "crm_id"),
+        ("anonymousId", web, "cookie_id"),
+        ("club_no", f"'{year}/exports/tills/*/*.parquet'", "loyalty_id"),
+    ):
+        strangers = one(
+            f"select count(*) from {relation} where {column} is not null and {column} <> '0' "
+            f"and {column} not like 'KIOSK-%' and {column} not in (select identifier_value "
+            f"from {identifiers} where identifier_type = '{kind}')"
+        )
+        assert strangers == 0, column
+    numbers = one(
+        f"select max(n) from (select count(distinct person_id) as n from {identifiers} "
+        "where identifier_type in ('crm_id', 'loyalty_id', 'erp_customer_number') "
+        "group by identifier_type, identifier_value)"
+    )
+    assert numbers == 1
+
+
+def test_some_cookies_and_addresses_are_shared_in_a_household(year):
+    shared = dict(
+        ask(
+            f"""
+            select identifier_type, count(*) from (
+                select identifier_type, identifier_value
+                from '{year}/truth/identifiers.parquet'
+                group by all having count(distinct person_id) > 1
+            ) group by 1
+            """
+        )
+    )
+    assert shared["cookie_id"] > 0
+    assert shared["phone"] > 0
+
+
+def test_phone_numbers_are_possible_and_given_to_nobody(month):
+    numbers = ask(
+        f"select distinct identifier_value from '{month}/truth/identifiers.parquet' "
+        "where identifier_type = 'phone'"
+    )
+    for (text,) in numbers:
+        number = phonenumbers.parse(text)
+        assert phonenumbers.is_possible_number(number), text
+        assert not phonenumbers.is_valid_number(number), text
+
+
+def test_addresses_stand_under_reserved_domains(month):
+    domains = ask(
+        "select distinct regexp_extract(identifier_value, '@(.*)$', 1) "
+        f"from '{month}/truth/identifiers.parquet' where identifier_type = 'email'"
+    )
+    assert all(domain.endswith(("example.com", "example.org", "example.net"))
+               for (domain,) in domains)  # fmt: skip
+
+
+def test_orders_in_the_systems_are_those_of_the_truth(year):
+    with sqlite3.connect(year / "exports/erp/erp.sqlite") as erp:
+        in_erp = {row[0] for row in erp.execute("select order_no from orders")}
+        lines = erp.execute(
+            "select count(*) from order_lines where order_no not in (select order_no from orders)"
+        ).fetchone()
+        totals = erp.execute(
+            "select count(*) from (select o.order_no from orders o join order_lines l using "
+            "(order_no) group by 1 having abs(max(o.amount_incl_vat) - max(o.freight) "
+            "- sum(l.line_amount)) > 0.005)"
+        ).fetchone()
+        future = erp.execute(
+            "select count(*) from orders where updated_at > ?", [f"{UNTIL + timedelta(1)} 03"]
+        ).fetchone()
+    erp.close()
+    at_tills = {
+        row[0]
+        for row in ask(
+            f"select distinct transaction_no from '{year}/exports/tills/*/*.parquet' "
+            "where transaction_type = 'SALE'"
+        )
+    }
+    truth = {row[0] for row in ask(f"select order_reference from '{year}/truth/orders.parquet'")}
+    assert in_erp | at_tills == truth
+    assert in_erp.isdisjoint(at_tills)
+    assert (lines, totals, future) == ((0,), (0,), (0,))
+
+
+def test_the_webshop_and_the_surveys_name_orders_that_exist(year):
+    truth = f"(select order_reference from '{year}/truth/orders.parquet')"
+    web = (
+        f"read_json('{year}/exports/webshop/*.jsonl', columns={{properties: "
+        "'struct(\"orderId\" varchar)'}, format='newline_delimited')"
+    )
+    assert one(f"select count(properties.orderId) from {web}") > 1_000
+    assert (
+        one(
+            f"select count(*) from {web} where properties.orderId is not null "
+            f"and properties.orderId not in {truth}"
+        )
+        == 0
+    )
+
+
+def test_marketing_goes_only_to_whom_it_may(year):
+    sends = one(
+        f"""
+        select count(*)
+        from '{year}/exports/messaging/*.parquet' as message
+        inner join '{year}/truth/identifiers.parquet' as identifier
+            on message.profile_ref = identifier.identifier_value
+        inner join '{year}/truth/consent.parquet' as consent using (person_id)
+        where message.category = 'marketing'
+            and message.event_type = 'send'
+            and message.medium = 'email'
+            and consent.purpose = 'marketing'
+            and consent.channel = 'email'
+            and consent.status in ('withdrawn', 'denied', 'pending')
+            and message.event_ts > consent.since
+        """
+    )
+    assert sends == 0
+
+
+def test_every_state_of_consent_occurs(year):
+    states = {row[0] for row in ask(f"select distinct status from '{year}/truth/consent.parquet'")}
+    assert states == {"granted", "denied", "withdrawn", "pending", "expired", "conflict"}
+
+
+def test_the_company_looks_like_one(year):
+    answers = survey_answers(year)
+    nps = one(
+        f'select 100 * avg(case when "Score"::int >= 9 then 1 when "Score"::int <= 6 then -1 '
+        f"else 0 end) from {answers} where \"Metric\" = 'NPS'"
+    )
+    assert 5 < nps < 60
+    with sqlite3.connect(year / "exports/erp/erp.sqlite") as erp:
+        on_time, returned, orders = erp.execute(
+            "select (select avg(date(delivered) <= promised) from deliveries "
+            "where delivered is not null), "
+            "(select count(distinct order_no) * 1.0 from returns) / count(*), count(*) from orders"
+        ).fetchone()
+    erp.close()
+    assert 0.87 < on_time < 0.95
+    assert 0.04 < returned < 0.12
+    assert 3 < one(f"select count(*) / 2500.0 from '{year}/truth/orders.parquet'") < 6
+    assert orders > 4_000
+
+
+def survey_answers(folder: Path) -> str:
+    return (
+        f"read_csv('{folder}/exports/surveys/*.csv', all_varchar=true, ignore_errors=true, "
+        "header=true, delim=',', quote='\"', escape='\"', strict_mode=false)"
+    )
+
+
+def test_late_parcels_and_queues_lower_the_scores(year):
+    late, on_time = (
+        one(
+            f'select avg("Score"::int) from {survey_answers(year)} as answer '
+            f"inner join '{year}/truth/orders.parquet' as o "
+            f'on answer."Order Ref" = o.order_reference '
+            f"where \"Touchpoint\" = 'delivery' and {'' if is_late else 'not'} o.is_late"
+        )
+        for is_late in (True, False)
+    )
+    assert late < on_time - 0.7
+    assert (
+        one(
+            f'select corr("Score"::int, o.queue_minutes) from {survey_answers(year)} as answer '
+            f"inner join '{year}/truth/orders.parquet' as o "
+            f'on answer."Order Ref" = o.order_reference where "Touchpoint" = \'store_visit\''
+        )
+        < -0.05
+    )
+
+
+def test_texts_agree_with_scores(year):
+    rows = ask(
+        f'select "Score"::int, "Comment" from {survey_answers(year)} '
+        'where "Metric" = \'CSAT\' and "Language" = \'en\' and "Comment" is not null'
+    )
+    assert rows
+    for score, comment in rows:
+        if "Very satisfied" in comment:
+            assert score >= 4
+        if "disappointment" in comment or "late" in comment.split():
+            assert score <= 2
+
+
+def test_platforms_claim_more_than_they_caused(year):
+    for platform, caused, claimed in ask(
+        "select platform, sum(caused_orders), sum(claimed_orders) "
+        f"from '{year}/truth/ads.parquet' group by 1"
+    ):
+        assert claimed > 1.2 * caused, platform
+
+
+def test_defects_are_few_and_each_kind_has_its_own_source(year):
+    kinds = ask(f"select kind, source, count(*) from '{year}/truth/defects.parquet' group by all")
+    sources = [source for _, source, _ in kinds]
+    assert {"text in a number", "duplicate row", "empty id", "duplicate key", "test record"} <= {
+        kind for kind, _, _ in kinds
+    }
+    assert len(set(sources)) == len(sources)
+    summary = simulate(year / "exports", year / "truth", 2_500, 3, 395, UNTIL)
+    assert summary.defects < 0.005 * summary.row_count
+    with sqlite3.connect(year / "exports/erp/erp.sqlite") as erp:
+        spoilt = {
+            row[0]
+            for row in erp.execute("select payment_no from payments where amount = 'se bilag'")
+        }
+    erp.close()
+    assert spoilt == {
+        row[0]
+        for row in ask(
+            f"select record from '{year}/truth/defects.parquet' where kind = 'text in a number'"
+        )
+    }
+
+
+def test_packs_run_out_after_they_are_opened(year):
+    packs = f"'{year}/truth/packs.parquet'"
+    assert one(f"select count(*) from {packs} where runs_out_at <= opened_at") == 0
+    assert one(f"select count(*) from {packs}") > 1_000
+
+
+def test_too_many_customers_are_refused_with_the_limit(tmp_path):
+    with pytest.raises(ValueError, match="8388608"):
+        simulate(tmp_path / "e", tmp_path / "t", customers=10_000_000)
+
+
+def test_progress_is_told_from_start_to_end(tmp_path):
+    told: list[float] = []
+    simulate(
+        tmp_path / "e", tmp_path / "t", 100, 1, 31, UNTIL, lambda _what, share: told.append(share)
+    )
+    assert told == sorted(told)
+    assert told[0] == 0.0
+    assert told[-1] == 1.0
+
+
+def test_a_changed_row_of_the_erp_carries_a_later_cursor(month, tmp_path):
+    later = small_world(tmp_path, days=50, until=UNTIL + timedelta(days=5))
+    last_known = f"{UNTIL} 23:59:59"
+    with sqlite3.connect(later / "exports/erp/erp.sqlite") as erp:
+        erp.execute("attach ? as before", [str(month / "exports/erp/erp.sqlite")])
+        tables = [row[0] for row in erp.execute("select name from before.sqlite_master")]
+        for table in tables:
+            unseen = erp.execute(
+                f"select count(*) from (select * from {table} except select * from before.{table}) "
+                "where updated_at <= ?",
+                [last_known],
+            ).fetchone()
+            assert unseen == (0,), table
+    erp.close()

@@ -1,0 +1,117 @@
+"""Records with identifiers, and what the dbt models of identity make of them, in plain Python.
+
+A profile key is `<type>:<value>` here, so that a failing test can be read.
+"""
+
+import datetime as dt
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from cx_pipeline.identity.resolution import EDGE_COLUMNS, IDENTIFIER_COLUMNS, Resolution, resolve
+from cx_pipeline.warehouse.identity_rules import IDENTIFIER_TYPES, IdentityRules
+
+# The warehouse's timestamps are UTC without a zone.
+FIRST_DAY = dt.datetime.fromisoformat("2026-01-01")
+
+
+def loaded_at(load_id: int) -> dt.datetime:
+    return FIRST_DAY + dt.timedelta(days=load_id, hours=4)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record: identifiers by type, the load that brought it, the hour it tells of."""
+
+    load_id: int
+    identifiers: dict[str, str] = field(hash=False)
+    hour: int = 0
+    entity: str = "orders"
+    source: str = "shop"
+
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        """Type and key of each identifier, best first."""
+        return [
+            (name, f"{name}:{self.identifiers[name]}")
+            for name in IDENTIFIER_TYPES
+            if name in self.identifiers
+        ]
+
+    @property
+    def anchor(self) -> tuple:
+        moment = FIRST_DAY + dt.timedelta(hours=self.hour)
+        return self.load_id, moment, self.entity, self.source
+
+
+def evidence(records: list[Record]) -> tuple[pa.Table, pa.Table]:
+    """Return identifiers and edges of the records."""
+    identifiers, edges = defaultdict(list), defaultdict(list)
+    for record in records:
+        for name, key in record.keys:
+            identifiers[(key, name)].append(record.anchor)
+        for name, key in record.keys[1:]:
+            left_name, left_key = record.keys[0]
+            edges[(left_key, key, left_name, name)].append(record.anchor)
+    return _table(identifiers, IDENTIFIER_COLUMNS), _table(edges, EDGE_COLUMNS)
+
+
+def _table(anchors: dict[tuple, list[tuple]], columns: tuple[str, ...]) -> pa.Table:
+    rows = []
+    for keys, seen in anchors.items():
+        load_id, moment, entity, source = min(seen)
+        rows.append((*keys, load_id, loaded_at(load_id), moment, source, entity))
+    kinds = {
+        "first_load_id": pa.int64(),
+        "first_loaded_at": pa.timestamp("us"),
+        "anchored_at": pa.timestamp("us"),
+    }
+    lists = list(zip(*rows, strict=True)) or [()] * len(columns)
+    return pa.table(
+        {
+            name: pa.array(list(values), kinds.get(name, pa.string()))
+            for name, values in zip(columns, lists, strict=True)
+        }
+    )
+
+
+def rules(**changes: dict) -> IdentityRules:
+    """Return rules without limits, except for what is given by identifier type."""
+    return IdentityRules.model_validate(
+        {"identifiers": {name: changes.get(name, {}) for name in IDENTIFIER_TYPES}}
+    )
+
+
+def usual_rules(**changes: dict) -> IdentityRules:
+    """Return one CRM number per customer, devices and cookies of one customer only."""
+    usual = {
+        "crm_id": {"max_per_customer": 1},
+        "email": {"max_per_customer": 5, "max_customers": 2},
+        "device_id": {"max_customers": 1},
+        "cookie_id": {"max_customers": 1},
+    }
+    return rules(**(usual | changes))
+
+
+def resolved(records: list[Record], by: IdentityRules) -> Resolution:
+    return resolve(*evidence(records), by)
+
+
+def current_customers(resolution: Resolution) -> dict[str, str]:
+    """Return the current customer of each key."""
+    rows = resolution.customer_xref.filter(resolution.customer_xref["is_current"])
+    return dict(zip(rows["profile_key"].to_pylist(), rows["customer_id"].to_pylist(), strict=True))
+
+
+def groups(resolution: Resolution) -> set[frozenset[str]]:
+    """Return which keys are one customer, whatever the ids."""
+    members = defaultdict(set)
+    for key, customer in current_customers(resolution).items():
+        members[customer].add(key)
+    return {frozenset(keys) for keys in members.values()}
+
+
+def changes(resolution: Resolution, change_type: str) -> list[dict]:
+    rows = resolution.id_changes.to_pylist()
+    return [row for row in rows if row["change_type"] == change_type]

@@ -1,0 +1,184 @@
+"""The identity room over landed rows: dbt makes the evidence, Python the customers.
+
+One story, since every call of dbt costs seconds: two loads, then everything anew from nothing.
+"""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cx_pipeline.identity.resolution import resolve
+from cx_pipeline.identity.tables import (
+    TABLES,
+    read_edges,
+    read_identifiers,
+    write_resolution,
+)
+from cx_pipeline.settings import load_settings
+from cx_pipeline.warehouse.identity_rules import blocked_patterns, read_identity_rules
+from cx_pipeline.warehouse.session import connect
+from tests.journey.landed_sources import LandedSources, RandomCompany
+
+# What identity needs of staging; all of staging takes ten times as long.
+MODELS = ("stg_orders", "stg_identifier_sightings", "identifiers", "id_edges", "contact_points")
+QUARANTINE = """
+    create schema staging;
+    create table staging.quarantine (
+        source_name varchar, table_name varchar, file varchar, row_number bigint, load_id bigint
+    );
+"""
+CUSTOMER_OF_CONTACT_POINT = """
+    select contact_points.value, customer_xref.customer_id
+    from identity.contact_points as contact_points
+    inner join identity.customer_xref as customer_xref
+        on contact_points.profile_key = customer_xref.profile_key
+    where customer_xref.is_current
+"""
+FACTS = (
+    "select order_id, profile_key from staging.stg_orders where order_id < 'orders' order by all"
+)
+
+
+class IdentityRoom(LandedSources):
+    """Landed rows, and the identity room built from them."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir)
+        with self.connect() as connection:
+            connection.execute(QUARANTINE)
+
+    def set_aside(self, entity: str, file: str, row_number: int) -> None:
+        """Quarantine a row of the last load."""
+        row = ["test", entity, file, row_number, self.load_id]
+        with self.connect() as connection:
+            connection.execute("insert into staging.quarantine values (?, ?, ?, ?, ?)", row)
+
+    def build(self, *options: str) -> int:
+        """Work out who is who; return how many rows of the Python tables changed."""
+        blocked = blocked_patterns(read_identity_rules(load_settings(data_dir=self.data_dir)))
+        given = json.dumps({"blocked_identifiers": blocked})
+        self.dbt("run", "--vars", given, "--select", *MODELS, *options)
+        return self.resolve()
+
+    def resolve(self) -> int:
+        """Take the Python step alone."""
+        settings = load_settings(data_dir=self.data_dir)
+        with connect(settings) as connection:
+            evidence = read_identifiers(connection), read_edges(connection)
+            resolution = resolve(*evidence, read_identity_rules(settings))
+            return write_resolution(connection, resolution)
+
+
+class Story:
+    """The room after the first load, after the second and after a rebuild from nothing."""
+
+    def __init__(self, room: IdentityRoom) -> None:
+        self.room = room
+        company = RandomCompany(seed=7, customers=15)
+        days = [company.day(dt.date(2026, 1, day), size=12) for day in (1, 2)]
+        room.land(
+            (
+                "contacts",
+                "1.csv",
+                [*days[0]["contacts"], contact("c1", "ann@old.dk", crm_id="ann")],
+            ),
+            ("orders", "1.csv", FIRST_ORDERS + days[0]["orders"]),
+            ("web_events", "1.csv", days[0]["web_events"]),
+        )
+        room.set_aside("orders", "1.csv", 1 + FIRST_ORDERS.index(REPEATED_ORDER))
+        room.build()
+        self.customers_before = dict(room.query(CUSTOMER_OF_CONTACT_POINT))
+        self.facts_before = room.query(FACTS)
+        room.land(
+            (
+                "contacts",
+                "2.csv",
+                [
+                    *days[1]["contacts"],
+                    contact("c1", "ann@new.dk", crm_id="ann"),
+                    contact("c2", "Bo@Home.dk ", phone="+4520304050"),
+                ],
+            ),
+            ("web_events", "2.csv", days[1]["web_events"]),
+        )
+        self.changed = room.build()
+        self.customers = dict(room.query(CUSTOMER_OF_CONTACT_POINT))
+        self.facts = room.query(FACTS)
+        self.hashes = room.table_hashes("identity")
+        self.changed_without_news = room.resolve()
+        self.hashes_without_news = room.table_hashes("identity")
+        with room.connect() as connection:
+            for table in TABLES:
+                connection.execute(f"drop table identity.{table}")
+        room.build("--full-refresh")
+        self.hashes_after_rebuild = room.table_hashes("identity")
+
+
+def contact(contact_id: str, email: str, **columns: object) -> dict[str, object]:
+    return {"contact_id": contact_id, "email": email, "country": "DK", **columns}
+
+
+def order(number: int, **columns: object) -> dict[str, object]:
+    moment = dt.datetime.fromisoformat("2026-01-01") + dt.timedelta(hours=number)
+    return {
+        "order_id": f"o{number}",
+        "ordered_at": moment,
+        "currency_code": "DKK",
+        "total_amount": 10,
+        **columns,
+    }
+
+
+REPEATED_ORDER = order(1, email="eve@home.dk", phone="30 30 30 31")
+FIRST_ORDERS = [
+    order(1, email="bo@home.dk"),
+    order(2, phone="20 30 40 50"),
+    order(3, crm_id="cy", email="noreply@shop.dk", cookie_id="0000-0000"),
+    order(4, crm_id="di", email="noreply@shop.dk", cookie_id="0000-0000", phone="null"),
+    order(5, crm_id="cy", email="broken@home.dk", _problems=["total_amount: is missing"]),
+    REPEATED_ORDER,
+]
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CX_IDENTITY_KEY", "test key")
+        yield Story(IdentityRoom(tmp_path_factory.mktemp("identity")))
+
+
+def test_a_record_that_joins_two_customers_merges_them_once_and_keeps_the_older_id(story):
+    older, newer = (story.customers_before[key] for key in ("bo@home.dk", "+4520304050"))
+    assert older != newer
+    assert story.customers["bo@home.dk"] == story.customers["+4520304050"] == older
+    assert story.room.query(
+        "select customer_id, reason from identity.id_changes "
+        "where change_type = 'merged' and previous_customer_id = ?",
+        newer,
+    ) == [(older, "email and phone on one contacts of test")]
+
+
+def test_a_merge_moves_no_fact(story):
+    assert len(story.facts) == 4
+    assert story.facts == story.facts_before
+
+
+def test_an_email_that_a_customer_gave_up_still_finds_the_customer(story):
+    assert story.customers["ann@old.dk"] == story.customers["ann@new.dk"]
+
+
+def test_blocked_and_quarantined_rows_link_nobody(story):
+    assert not {"noreply@shop.dk", "eve@home.dk", "broken@home.dk"} & set(story.customers)
+
+
+def test_a_run_without_news_changes_nothing(story):
+    assert story.changed > 0
+    assert story.changed_without_news == 0
+    assert story.hashes_without_news == story.hashes
+
+
+def test_a_rebuild_from_nothing_gives_the_same_room_though_records_were_replaced(story):
+    assert story.hashes_after_rebuild == story.hashes

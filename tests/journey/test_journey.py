@@ -1,0 +1,194 @@
+"""Journey is built by day of event: a day costs a day, and no order of loads changes a row."""
+
+import datetime as dt
+import re
+
+import pytest
+
+from tests.journey.landed_sources import LandedSources, RandomCompany
+
+ROOMS = ("path:models/staging", "path:models/journey", "path:models/media")
+COPENHAGEN = '{"time_zone": "Europe/Copenhagen"}'
+
+
+def at(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(f"2026-{text}")
+
+
+def visit(event_id: str, occurred_at: str, visitor: str = "ann") -> dict:
+    return {
+        "event_id": event_id,
+        "cookie_id": visitor,
+        "event_name": "page_viewed",
+        "occurred_at": at(occurred_at),
+    }
+
+
+def order(order_id: str, ordered_at: str, **values: object) -> dict:
+    return {
+        "order_id": order_id,
+        "crm_id": f"buyer of {order_id}",
+        "ordered_at": at(ordered_at),
+        "currency_code": "DKK",
+        "total_amount": 100,
+        **values,
+    }
+
+
+def delivery(delivery_id: str, order_id: str, shipped_at: str | None) -> dict:
+    return {
+        "delivery_id": delivery_id,
+        "order_id": order_id,
+        "shipped_at": shipped_at and at(shipped_at),
+    }
+
+
+class Story:
+    """Three loads, and what the tables said after the last."""
+
+    def __init__(self, landed: LandedSources) -> None:
+        self.landed = landed
+        landed.land(
+            (
+                "web_events",
+                "1.jsonl",
+                [
+                    visit("e1", "03-01T21:00"),
+                    # Copenhagen's midnight is 23:00 UTC.
+                    visit("e2", "03-01T22:50"),
+                    visit("e3", "03-01T23:40"),
+                    visit("f1", "03-10T12:00", "bo"),
+                    visit("g1", "03-20T12:00", "cy"),
+                ],
+            ),
+            (
+                "orders",
+                "1.csv",
+                [
+                    order("o1", "03-01T12:00"),
+                    order("o2", "03-10T12:00"),
+                    order("o3", "03-20T12:00"),
+                ],
+            ),
+            (
+                "deliveries",
+                "1.csv",
+                [delivery("d1", "o1", "03-05T12:00"), delivery("d9", "late_order", "03-25T12:00")],
+            ),
+            ("payments", "1.csv", [{"payment_id": "p1", "order_id": "o2", "amount": 60}]),
+        )
+        self.run()
+        landed.land(
+            # Joins e2 and e3 to one session over midnight.
+            ("web_events", "2.jsonl", [visit("e4", "03-01T23:15")]),
+            # Moves from a day of which nothing is left.
+            ("orders", "2.csv", [order("o2", "03-11T12:00")]),
+            # Was shipped after all not, on a day on which nothing else happened.
+            ("deliveries", "2.csv", [delivery("d1", "o1", None)]),
+        )
+        self.run()
+        self.days_of_second_run = {
+            model: self.days_built(model) for model in ("orders", "sessions", "touchpoints")
+        }
+        landed.land(
+            ("web_events", "3.jsonl", [visit("f1", "02-01T12:00", "bo")]),
+            ("orders", "3.csv", [order("late_order", "03-24T12:00")]),
+            ("payments", "3.csv", [{"payment_id": "p2", "order_id": "o2", "amount": 40}]),
+        )
+        self.run()
+
+    def run(self, *options: str) -> None:
+        self.landed.dbt("run", "--vars", COPENHAGEN, "--select", *ROOMS, *options)
+
+    def days_built(self, model: str) -> set[str]:
+        """Return the days that the model's last run emptied and filled, as MM-DD."""
+        sql = (
+            self.landed.data_dir / f"target/compiled/cx_pipeline/models/journey/{model}.sql"
+        ).read_text()
+        return set(re.findall(r"date '2026-(\d\d-\d\d)'[,)]", sql))
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    return Story(LandedSources(tmp_path_factory.mktemp("journey")))
+
+
+def test_a_late_event_joins_two_sessions_over_midnight_into_one(story):
+    sessions = story.landed.query(
+        "select session_id, event_date::varchar, event_count from journey.sessions "
+        "where started_at between '2026-03-01' and '2026-03-03' order by started_at"
+    )
+    assert sessions == [
+        ("session:e1", "2026-03-01", 1),
+        ("session:e2", "2026-03-01", 3),
+    ]
+
+
+def test_an_event_that_moved_leaves_no_session_behind(story):
+    sessions = story.landed.query(
+        "select session_id, event_date::varchar from journey.sessions where session_id like '%:f1'"
+    )
+    assert sessions == [("session:f1", "2026-02-01")]
+
+
+def test_a_run_builds_only_the_days_that_its_load_touches(story):
+    assert story.days_of_second_run["orders"] == {"03-01", "03-10", "03-11"}
+    assert story.days_of_second_run["touchpoints"] == {"03-02", "03-05", "03-10", "03-11"}
+
+
+def test_an_order_that_moved_stands_on_its_new_day_alone(story):
+    orders = story.landed.query(
+        "select event_date::varchar, paid_amount from journey.orders where order_id = 'o2'"
+    )
+    assert orders == [("2026-03-11", 100)]
+
+
+def test_a_contact_that_did_not_happen_after_all_is_gone_from_a_day_without_others(story):
+    contacts = story.landed.query(
+        "select touchpoint_id from journey.touchpoints where event_date = '2026-03-05'"
+    )
+    assert contacts == []
+
+
+def test_a_delivery_finds_its_person_when_the_order_comes_later(story):
+    found = story.landed.query(
+        "select touchpoints.profile_key = orders.profile_key, deliveries.event_date::varchar "
+        "from journey.orders as orders "
+        "inner join journey.touchpoints as touchpoints using (order_id) "
+        "inner join journey.deliveries as deliveries using (order_id) "
+        "where touchpoints.touchpoint_id = 'delivery_shipped:d9'"
+    )
+    assert found == [(True, "2026-03-25")]
+
+
+def test_the_unit_tests_of_these_rooms_hold(story):
+    said = story.landed.dbt("test", "--select", *(f"{room},test_type:unit" for room in ROOMS))
+    assert re.search(r"PASS=[7-9]", said), said
+
+
+def test_a_second_run_on_the_same_input_changes_no_table(story):
+    before = story.landed.table_hashes("staging", "journey", "media")
+    story.run()
+    assert story.landed.table_hashes("staging", "journey", "media") == before
+
+
+def test_a_full_refresh_equals_the_sum_of_the_increments(story):
+    before = story.landed.table_hashes("staging", "journey", "media")
+    story.run("--full-refresh")
+    assert story.landed.table_hashes("staging", "journey", "media") == before
+
+
+@pytest.mark.parametrize("seed", [11])
+def test_any_sequence_of_loads_equals_a_full_refresh(tmp_path, seed):
+    landed = LandedSources(tmp_path)
+    company = RandomCompany(seed, customers=15)
+    for number, day in enumerate(dt.date(2026, 3, day) for day in (1, 3, 5, 2)):
+        rows = company.day(day, size=16)
+        landed.land(*((entity, f"{entity}-{number}.csv", new) for entity, new in rows.items()))
+        # Loads that wait for each other are staged together, as after a run that failed.
+        if number in (0, 3):
+            landed.dbt("run", "--vars", COPENHAGEN, "--select", *ROOMS)
+    increments = landed.table_hashes("staging", "journey", "media")
+    landed.dbt("run", "--vars", COPENHAGEN, "--select", *ROOMS, "--full-refresh")
+    assert landed.table_hashes("staging", "journey", "media") == increments
+    assert increments["journey.touchpoints"][0] > 300

@@ -1,0 +1,262 @@
+"""The figures of a house whose few rows can be added up by hand."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from cx_pipeline.kpis.assets import DEPS
+from cx_pipeline.kpis.queries import read_queries, render_queries
+from cx_pipeline.kpis.values import compute
+from cx_pipeline.settings import load_settings
+from cx_pipeline.warehouse.project import load_manifest
+
+ROWS = {
+    "journey.orders": """
+        ('o1', 'k1', date '2026-01-05', 'web', 's1', false, 100.00, true, false),
+        ('o2', 'k1', date '2026-01-20', 'web', 's1', false, 50.00, false, true),
+        ('o3', 'k2', date '2026-02-02', 'store', 's2', false, 30.00, null, false),
+        ('o4', null, date '2026-02-03', 'store', 's2', true, 999.00, null, false)
+        (order_id, profile_key, event_date, channel, store_id, is_cancelled, total_amount_base,
+         is_on_time, is_returned)""",
+    "journey.sessions": """
+        ('s1', 'k1', date '2026-01-05', true), ('s2', 'k1', date '2026-01-06', false)
+        (session_id, profile_key, event_date, has_order)""",
+    "experience.feedback": """
+        ('f1', 'k1', date '2026-01-06', 'nps', 'promoter', null, 1.0, 'web', 'order', null),
+        ('f2', 'k2', date '2026-01-07', 'nps', 'detractor', null, 0.2, 'web', 'order', null),
+        ('f3', 'k2', date '2026-01-07', 'nps', 'promoter', null, 0.9, 'sms', 'order', null),
+        ('f4', 'k2', date '2026-01-07', 'nps', 'passive', null, 0.8, 'sms', 'order', null),
+        ('f5', 'k1', date '2026-01-08', 'csat', null, true, 0.75, 'web', 'case', 's1'),
+        ('f6', 'k1', date '2026-01-08', 'csat', null, false, 0.5, 'web', 'case', 's1'),
+        ('f7', 'k1', date '2026-01-08', 'ces', null, null, 0.5, 'web', 'case', null),
+        ('f8', null, date '2026-01-08', 'rating', null, null, 0.75, 'web', 'order', null)
+        (feedback_id, profile_key, event_date, metric, nps_group, is_satisfied, normalised_score,
+         channel, touchpoint, store_id)""",
+    "experience.cases": """
+        ('c1', 'k1', date '2026-01-08', 'phone', 'delivery', 10.0, 2.0, false, true, 0),
+        ('c2', 'k2', date '2026-01-09', 'phone', 'delivery', 30.0, 4.0, false, false, 1),
+        ('c3', 'k2', date '2026-01-09', 'email', 'other', 200.0, null, true, false, 0),
+        ('c4', 'k2', date '2026-01-09', 'email', 'other', null, null, true, false, 0)
+        (case_id, profile_key, event_date, channel, category, first_response_minutes,
+         resolution_hours, is_open, is_first_contact_resolution, reopened_count)""",
+    "media.campaign_days": """
+        ('d1', date '2026-01-01', 'meta', 'm1', 10.00, 1000, 20, 1.0, 40.0),
+        ('d2', date '2026-01-02', 'google', 'g1', 20.00, 0, 0, 0.0, 0.0)
+        (campaign_day_id, report_date, platform, campaign_id, spend_base, impressions, clicks,
+         conversions, conversion_value_base)""",
+    "customer_360.customers": "('ann', 'DK'), ('bob', null) (customer_id, country)",
+    "customer_360.customer_profiles": """
+        ('k1', 'ann'), ('k2', 'bob') (profile_key, customer_id)""",
+    "kpis.buyer_months": """
+        ('1', date '2026-01-01', 'DK', 4, 1, 2, 3), ('2', date '2026-02-01', 'DK', 6, 3, 2, 2)
+        (buyer_month_id, month_start, country, buyer_count, repeat_buyer_count,
+         active_buyer_count, new_buyer_count)""",
+    "kpis.stage_conversions": """
+        ('1', date '2026-01-01', 'explore', 4, 1), ('2', date '2026-02-01', 'explore', 4, 3)
+        (stage_conversion_id, month_start, stage, person_count, converted_count)""",
+    "kpis.consent_coverage": """
+        ('1', date '2026-02-03', 'marketing', 'any', 'marketing/any', 'DK', 4, 3),
+        ('2', date '2026-02-03', 'marketing', 'email', 'marketing/email', 'DK', 4, 2),
+        ('3', date '2026-02-03', 'marketing', 'sms', 'marketing/sms', 'DK', 4, 1)
+        (consent_coverage_id, as_of_date, purpose, channel, purpose_channel, country,
+         customer_count, permitted_count)""",
+    "kpis.customer_counts": """
+        ('DK', date '2026-02-03', 'DK', 3, 2), ('unknown', date '2026-02-03', null, 1, 0)
+        (customer_count_id, as_of_date, country, customer_count, reachable_count)""",
+    "kpis.segment_sizes": """
+        ('champions', date '2026-02-03', 'analytics', 7)
+        (segment, as_of_date, purpose, member_count)""",
+}
+
+
+@pytest.fixture(scope="module")
+def target_dir() -> Path:
+    settings = load_settings()
+    load_manifest(settings)
+    return settings.target_dir
+
+
+@pytest.fixture
+def house(tmp_path):
+    con = duckdb.connect(str(tmp_path / "warehouse.duckdb"))
+    for table, rows in ROWS.items():
+        values, columns = rows.rsplit("(", 1)
+        con.execute(f"create schema if not exists {table.split('.')[0]}")
+        con.execute(f"create table {table} as select * from (values {values}) as t ({columns}")
+    yield con
+    con.close()
+
+
+@pytest.fixture
+def values(house, target_dir):
+    compute(house, *read_queries(target_dir))
+
+    def ask(kpi: str, grain: str = "total", dimension: str = "all") -> dict[str, tuple]:
+        rows = house.execute(
+            "select period_start::varchar, dimension_value, value, numerator, denominator, n "
+            "from kpis.kpi_values where (kpi, period_grain, dimension) = ($1, $2, $3) order by all",
+            [kpi, grain, dimension],
+        ).fetchall()
+        return {(row[0] if dimension == "all" else row[1]): row[2:] for row in rows}
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("kpi", "value", "numerator", "denominator", "n"),
+    [
+        ("nps", 25, 100, 4, 4),
+        ("csat", 0.5, 1, 2, 2),
+        ("ces", 4, 4, 1, 1),
+        ("review_score", 4, 4, 1, 1),
+        ("cases", 4, None, None, 4),
+        ("first_response_minutes", 30, None, None, 3),
+        ("resolution_hours", 3, None, None, 2),
+        ("first_contact_resolution_rate", 0.5, 1, 2, 2),
+        ("reopen_rate", 0.25, 1, 4, 4),
+        ("on_time_delivery_rate", 0.5, 1, 2, 2),
+        ("return_rate", 1 / 3, 1, 3, 3),
+        ("cancellation_rate", 0.25, 1, 4, 4),
+        ("orders", 4, None, None, 4),
+        ("revenue", 180, None, None, 3),
+        ("average_order_value", 60, 180, 3, 3),
+        ("sessions", 2, None, None, 2),
+        ("order_session_rate", 0.5, 1, 2, 2),
+        ("spend", 30, None, None, 2),
+        ("claimed_return_on_ad_spend", 4 / 3, 40, 30, 2),
+        ("cost_per_click", 1.5, 30, 20, 20),
+        ("return_on_own_orders", 6, 180, 30, 2),
+        ("customers", 4, None, None, 4),
+        ("reachable_share", 0.5, 2, 4, 4),
+        # The trailing year is not added up over months: the last month holds.
+        ("repeat_purchase_rate", 0.5, 3, 6, 6),
+        ("new_buyers", 5, None, None, 5),
+    ],
+)
+def test_the_total_of_a_figure_is_what_the_rows_add_up_to(
+    values, kpi, value, numerator, denominator, n
+):
+    (found,) = values(kpi).values()
+
+    assert found == pytest.approx((value, numerator, denominator, n))
+
+
+def test_a_figure_by_month_and_by_the_customers_country(values):
+    assert values("revenue", "month") == {
+        "2026-01-01": (150, None, None, 2),
+        "2026-02-01": (30, None, None, 1),
+    }
+    assert values("cancellation_rate", "month", "country") == {
+        "DK": (0, 0, 2, 2),
+        "unknown": (0.5, 1, 2, 2),
+    }
+
+
+def test_weeks_begin_on_monday(values):
+    assert list(values("spend", "week")) == ["2025-12-29"]
+
+
+def test_figures_that_have_no_whole_have_no_row_for_all(values):
+    assert values("consent_rate") == {}
+    assert values("consent_rate", "total", "purpose") == {"marketing": (0.75, 3, 4, 4)}
+    assert values("channel_consent_rate", "month", "purpose_channel") == {
+        "marketing/email": (0.5, 2, 4, 4),
+        "marketing/sms": (0.25, 1, 4, 4),
+    }
+    assert values("stage_conversion_rate", "total", "stage") == {"explore": (0.5, 4, 8, 8)}
+    assert values("segment_members", "month", "segment") == {"champions": (7, None, None, 7)}
+
+
+def test_nothing_to_divide_by_is_no_row_and_no_error(values):
+    assert set(values("click_rate", "month", "platform")) == {"meta"}
+    assert set(values("cost_per_click", "month", "platform")) == {"meta"}
+
+
+def test_empty_tables_make_no_rows(house, target_dir):
+    for table in ROWS:
+        house.execute(f"delete from {table}")
+
+    assert compute(house, *read_queries(target_dir)) == 0
+    (definitions,) = house.execute("select count(*) from kpis.definitions").fetchall()[0]
+    assert definitions > 25
+
+
+def test_the_same_rows_give_the_same_table(house, target_dir):
+    kpis, queries = read_queries(target_dir)
+    contents = []
+    for _ in range(2):
+        compute(house, kpis, queries)
+        contents.append(house.execute("from kpis.kpi_values").fetchall())
+
+    assert contents[0] == contents[1]
+
+
+def test_every_figure_says_what_it_means(house, target_dir):
+    compute(house, *read_queries(target_dir))
+
+    assert (
+        house.execute(
+            "select kpi from kpis.definitions where title is null or length(description) < 20 "
+            "or unit is null or better is null"
+        ).fetchall()
+        == []
+    )
+
+
+def test_every_figure_equals_what_metricflow_answers_when_asked_for_it_alone(house, target_dir):
+    """The ratio itself is asked for here; kpi_values divides the two parts."""
+    kpis, queries = read_queries(target_dir)
+    compute(house, kpis, queries)
+    alone = [replace(kpi, numerator=None, denominator=None, n=kpi.name) for kpi in kpis]
+    text = (target_dir / "semantic_manifest.json").read_text()
+    compared = 0
+    for query in render_queries(text, alone):
+        group = [name for name in (query.period_column, query.dimension_column) if name]
+        for name in query.kpis:
+            columns = ", ".join([*group, name])
+            asked = {
+                row[:-1]: float(row[-1])
+                for row in house.execute(f"select {columns} from ({query.sql})").fetchall()
+                if row[-1]
+            }
+            kept = {
+                tuple(
+                    part
+                    for part, shown in zip(
+                        row, (query.period_column, query.dimension_column), strict=False
+                    )
+                    if shown
+                ): row[-1]
+                for row in house.execute(
+                    "select period_start::timestamp, nullif(dimension_value, 'unknown'), value "
+                    "from kpis.kpi_values where value <> 0 "
+                    "and (kpi, period_grain, dimension) = ($1, $2, $3)",
+                    [name, query.grain, query.dimension],
+                ).fetchall()
+            }
+            assert kept == pytest.approx(asked), (name, query.grain, query.dimension)
+            compared += len(kept)
+    assert compared > 150
+
+
+def test_the_asset_waits_for_every_table_that_its_queries_read(target_dir):
+    manifest = json.loads((target_dir / "semantic_manifest.json").read_text())
+    read = {
+        (model["node_relation"]["schema_name"], model["node_relation"]["alias"])
+        for model in manifest["semantic_models"]
+    }
+
+    assert {tuple(path) for path in DEPS} == read
+
+
+def test_no_query_writes(target_dir):
+    kpis, queries = read_queries(target_dir)
+
+    assert len(queries) < len(kpis) * 3
+    for query in queries:
+        (statement,) = duckdb.extract_statements(query.sql)
+        assert statement.type == duckdb.StatementType.SELECT
+    assert render_queries((target_dir / "semantic_manifest.json").read_text(), kpis) == queries

@@ -1,0 +1,166 @@
+import duckdb
+import pytest
+import sqlglot
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cx_pipeline.segments.compiling import compile_segment
+from tests.segments.segment_house import open_house, segment
+
+
+@pytest.fixture(scope="module")
+def house():
+    return open_house()
+
+
+def members(con, condition, **other):
+    query = compile_segment(segment(condition, **other))
+    return {row[0] for row in con.execute(query.sql, query.parameters).fetchall()}
+
+
+# Eve objected to analytics, so she is in no segment below.
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ({"column": "country", "is": "DK"}, {"ann", "dea"}),
+        ({"column": "country", "is_not": "DK"}, {"bob", "cai"}),
+        ({"column": "country", "in": ["DK", "NO"]}, {"ann", "bob", "dea"}),
+        ({"column": "country", "not_in": ["DK", "NO"]}, {"cai"}),
+        ({"column": "country", "is_known": False}, {"cai"}),
+        ({"column": "country", "is_known": True}, {"ann", "bob", "dea"}),
+        ({"column": "is_club_member", "is": False}, {"bob"}),
+        ({"none": [{"column": "is_club_member", "is": True}]}, {"bob", "cai"}),
+        ({"column": "order_count", "between": [1, 3]}, {"bob", "dea"}),
+        ({"column": "order_amount", "more_than": 40}, {"ann", "dea"}),
+        ({"column": "order_amount", "less_than": 40.5}, {"bob", "cai"}),
+        ({"column": "days_since_last_order", "at_least": 100}, {"bob", "dea"}),
+        ({"column": "days_since_last_order", "at_most": 100}, {"ann", "dea"}),
+        ({"column": "last_order_date", "within_days": 11}, {"ann"}),
+        ({"column": "last_order_date", "within_days": 10}, set()),
+        ({"column": "channels", "contains": "store"}, {"ann", "dea"}),
+        ({"touchpoint": {"event_name": "product_viewed"}}, {"ann", "bob"}),
+        ({"touchpoint": {"event_name": "product_viewed", "within_days": 30}}, {"ann"}),
+        ({"touchpoint": {"event_name": "product_viewed", "within_days": 31}}, {"ann", "bob"}),
+        ({"touchpoint": {"event_name": ["product_viewed", "x"], "at_least": 2}}, {"ann"}),
+        ({"touchpoint": {"type": "web_event", "at_most": 1}}, {"bob", "cai", "dea"}),
+        ({"touchpoint": {"at_most": 0}}, {"cai"}),
+        ({"touchpoint": {"at_least": 1, "at_most": 1}}, {"bob", "dea"}),
+        ({"none": [{"touchpoint": {"type": "case"}}]}, {"ann", "bob", "cai"}),
+        ({"order": {"channel": "web"}}, set()),
+        ({"case": {"is_open": True, "at_most": 0}}, {"ann", "bob", "cai", "dea"}),
+        ({"feedback": {"nps_group": "detractor"}}, set()),
+        (
+            {"any": [{"column": "order_count", "is": 0}, {"column": "order_count", "is": 8}]},
+            {"ann", "cai"},
+        ),
+        (
+            {
+                "all": [
+                    {"column": "country", "is": "DK"},
+                    {"none": [{"touchpoint": {"type": "case"}}]},
+                ]
+            },
+            {"ann"},
+        ),
+    ],
+)
+def test_a_condition_finds_exactly_its_customers(house, condition, expected):
+    assert members(house, condition) == expected
+
+
+def test_scores_are_fifths_of_the_buyers_and_equal_values_score_equal(house):
+    assert members(house, {"rfm": {"recency": [5]}}) == set()
+    # Four buyers: eve 300 days, bob 200, dea 100, ann 10; 0, 1, 2 and 3 of 4 are worse.
+    assert members(house, {"rfm": {"recency": [4]}}) == {"ann"}
+    assert members(house, {"rfm": {"recency": [3]}}) == {"dea"}
+    assert members(house, {"rfm": {"frequency": [1], "monetary": [1]}}) == {"bob"}
+    assert "cai" not in members(house, {"rfm": {"frequency": [1, 2, 3, 4, 5]}})
+
+
+EVERYBODY = {"column": "order_count", "at_least": 0}
+
+
+def test_an_objection_keeps_a_customer_out_of_a_segment_that_needs_no_consent(house):
+    assert members(house, EVERYBODY) == {"ann", "bob", "cai", "dea"}
+
+
+def test_marketing_needs_a_yes_and_nothing_known_is_a_no(house):
+    assert members(house, EVERYBODY, purpose="marketing") == {"ann", "dea"}
+
+
+def test_a_segment_for_a_channel_needs_the_yes_for_that_channel(house):
+    assert members(house, EVERYBODY, purpose="marketing", channel="email") == {"ann"}
+    assert members(house, EVERYBODY, purpose="marketing", channel="sms") == {"dea"}
+
+
+def test_without_any_permission_nobody_is_in():
+    con = open_house()
+    con.execute("delete from consent.permissions")
+
+    assert members(con, EVERYBODY) == set()
+
+
+HOSTILE = st.one_of(
+    st.text(max_size=60),
+    st.sampled_from(
+        [
+            "'; drop table customer_360.customers; --",
+            "' or '1'='1",
+            '" or 1=1 --',
+            "$p0",
+            "DK' union select customer_id from customer_360.customers --",
+            "\\'; delete from consent.permissions; --",
+            "{{ 1 }}",
+            "%s",
+            "?",
+            "/* */",
+        ]
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(value=HOSTILE, others=st.lists(HOSTILE, min_size=1, max_size=3))
+def test_no_value_changes_what_is_asked(house, value, others):
+    condition = {
+        "any": [
+            {"column": "country", "is": value},
+            {"column": "country", "in": others},
+            {"touchpoint": {"event_name": others, "channel": value}},
+            {"column": "channels", "contains": value},
+        ]
+    }
+    query = compile_segment(segment(condition))
+    plain = compile_segment(
+        segment(
+            {
+                "any": [
+                    {"column": "country", "is": "x"},
+                    {"column": "country", "in": ["x"] * len(others)},
+                    {"touchpoint": {"event_name": ["x"] * len(others), "channel": "x"}},
+                    {"column": "channels", "contains": "x"},
+                ]
+            }
+        )
+    )
+
+    assert query.sql == plain.sql
+    found = {row[0] for row in house.execute(query.sql, query.parameters).fetchall()}
+    assert found <= {"ann", "bob", "cai", "dea"}
+    assert value.strip() in query.parameters.values()
+    assert house.execute("select count(*) from customer_360.customers").fetchall() == [(5,)]
+
+
+@settings(max_examples=50, deadline=None)
+@given(name=HOSTILE)
+def test_no_column_is_taken_from_a_file_unless_the_contract_names_it(name):
+    with pytest.raises(ValueError, match="no column"):
+        segment({"column": name, "is_known": True})
+
+
+def test_the_query_is_one_select():
+    query = compile_segment(segment({"column": "country", "is": "x"}, purpose="marketing"))
+
+    (statement,) = sqlglot.parse(query.sql, dialect="duckdb")
+    assert statement.key == "select"
+    assert duckdb.extract_statements(query.sql)[0].type == duckdb.StatementType.SELECT

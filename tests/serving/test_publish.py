@@ -1,0 +1,230 @@
+import os
+from collections.abc import Callable
+from typing import Any
+
+import duckdb
+import pytest
+
+from cx_pipeline.serving.catalogue import TableNotBuiltError, UndeclaredColumnError
+from cx_pipeline.serving.publish import Publication, publish
+from cx_pipeline.settings import Settings
+from tests.serving.planted_warehouse import EMAIL, NAME, PHONE, fill_warehouse, make_manifest
+
+
+def read(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect(str(settings.serving_dir / "bi.duckdb"), read_only=True) as reader:
+        return reader.execute(sql).fetchall()
+
+
+@pytest.fixture
+def publish_now(warehouse: Any, settings: Settings) -> Callable[[], Publication]:
+    return lambda: publish(warehouse, settings, make_manifest(warehouse), run_id="run-1")
+
+
+def test_the_link_is_relative_and_points_to_a_numbered_file(publish_now, settings):
+    publication = publish_now()
+
+    assert publication.path.readlink().name == str(publication.path.readlink()) == "bi-1.duckdb"
+    assert sorted(path.name for path in settings.serving_dir.iterdir()) == [
+        "bi-1.duckdb",
+        "bi.duckdb",
+    ]
+
+
+def test_a_reader_finds_the_rooms_as_schemas_with_counts_and_comments(publish_now, settings):
+    publish_now()
+
+    assert read(settings, "select count(*) from journey.touchpoints") == [(1001,)]
+    assert read(settings, "select table_name, row_count from publication.manifest order by 1") == [
+        ("as_of", 1),
+        ("customers", 1),
+        ("feedback", 1),
+        ("latest", 1001),
+        ("touchpoints", 1001),
+    ]
+    assert read(
+        settings,
+        "select comment from duckdb_columns() where column_name = 'monetary'",
+    ) == [("The monetary's value.",)]
+    assert read(
+        settings, "select version, run_id, as_of_date::varchar from publication.version"
+    ) == [(1, "run-1", "2026-11-20")]
+
+
+def test_the_file_is_written_in_the_format_that_old_readers_know(publish_now, settings):
+    publish_now()
+
+    tags = "select tags from duckdb_databases() where database_name = current_database()"
+    assert read(settings, tags)[0][0]["storage_version"].startswith("v1.0.0")
+
+
+def test_the_same_content_is_not_published_again(publish_now):
+    first = publish_now()
+    second = publish_now()
+
+    assert first.is_new
+    assert not second.is_new
+    assert second.version == first.version
+
+
+def test_a_changed_row_makes_a_new_version(publish_now, warehouse):
+    publish_now()
+    warehouse.execute("update customer_360.customers set monetary = 13")
+
+    assert publish_now().version == 2
+
+
+def test_one_more_copy_of_a_row_makes_a_new_version(publish_now, warehouse):
+    publish_now()
+    warehouse.execute("insert into experience.feedback from experience.feedback")
+
+    assert publish_now().version == 2
+
+
+def test_the_order_of_rows_is_no_change(publish_now, warehouse):
+    publish_now()
+    warehouse.execute(
+        "create or replace table journey.touchpoints as "
+        "from journey.touchpoints order by touchpoint_id desc"
+    )
+
+    assert not publish_now().is_new
+
+
+def test_a_changed_description_makes_a_new_version(warehouse, settings):
+    manifest = make_manifest(warehouse)
+    publish(warehouse, settings, manifest)
+    manifest["nodes"]["model.cx_pipeline.customers"]["description"] = "One row per customer."
+
+    assert publish(warehouse, settings, manifest).is_new
+
+
+def test_the_last_three_versions_are_kept(publish_now, warehouse, settings):
+    for generation in range(2, 7):
+        fill_warehouse(warehouse, generation)
+        publish_now()
+
+    kept = sorted(path.name for path in settings.serving_dir.glob("bi-*"))
+    assert kept == ["bi-3.duckdb", "bi-4.duckdb", "bi-5.duckdb"]
+
+
+def test_a_reader_keeps_its_version_while_newer_ones_come(publish_now, warehouse, settings):
+    publish_now()
+    with duckdb.connect(str(settings.serving_dir / "bi.duckdb"), read_only=True) as reader:
+        for generation in range(2, 8):
+            fill_warehouse(warehouse, generation)
+            publish_now()
+        generation = reader.execute("select max(generation) from journey.touchpoints").fetchall()
+
+    assert generation == [(1,)]
+    assert read(settings, "select max(generation) from journey.touchpoints") == [(7,)]
+
+
+def test_numbers_go_on_after_the_newest_file_was_taken_away(publish_now, warehouse, settings):
+    publish_now()
+    fill_warehouse(warehouse, 2)
+    publish_now()
+    (settings.serving_dir / "bi-2.duckdb").unlink()
+
+    assert publish_now().version == 3
+
+
+def test_a_damaged_file_is_replaced(publish_now, settings):
+    publish_now()
+    file = settings.serving_dir / "bi-1.duckdb"
+    file.chmod(0o600)
+    file.write_bytes(b"not a database")
+
+    assert publish_now().version == 2
+
+
+def test_nobody_may_write_to_a_published_file(publish_now, settings):
+    publish_now()
+
+    assert (settings.serving_dir / "bi-1.duckdb").stat().st_mode & 0o222 == 0
+
+
+def test_personal_columns_and_unknown_categories_stay_at_home(publish_now, settings):
+    publication = publish_now()
+
+    columns = read(
+        settings,
+        "select column_name from duckdb_columns() where schema_name = 'customer_360' order by 1",
+    )
+    assert [name for (name,) in columns] == ["customer_id", "generation", "monetary"]
+    assert publication.withheld["experience.feedback"] == ("comment",)
+
+
+def test_planted_personal_values_are_in_the_warehouse_but_not_in_the_published_bytes(
+    publish_now, warehouse, settings
+):
+    publish_now()
+    warehouse.execute("checkpoint")
+    # A byte search of a compressed file proves little by itself: the copy below, which leaves
+    # nothing out, shows that the search finds what is there.
+    control = settings.data_dir / "control.duckdb"
+    warehouse.execute(f"attach '{control}' as control (storage_version 'v1.0.0')")
+    warehouse.execute("create table control.customers as from customer_360.customers")
+    warehouse.execute("create table control.feedback as from experience.feedback")
+    warehouse.execute("detach control")
+
+    published = (settings.serving_dir / "bi-1.duckdb").read_bytes()
+    for planted in (EMAIL, PHONE, NAME):
+        assert planted.encode() in control.read_bytes()
+        assert planted.encode() not in published
+    for schema, table in read(
+        settings, "select schema_name, table_name from duckdb_tables() where not internal"
+    ):
+        rows = repr(read(settings, f"select * from {schema}.{table}"))
+        assert not any(planted in rows for planted in (EMAIL, PHONE, NAME))
+
+
+def test_a_column_that_nobody_described_stops_the_publication(warehouse, settings):
+    manifest = make_manifest(warehouse)
+    publish(warehouse, settings, manifest)
+    warehouse.execute("alter table customer_360.customers add column shoe_size integer")
+
+    with pytest.raises(UndeclaredColumnError, match=r"customer_360\.customers\.shoe_size"):
+        publish(warehouse, settings, manifest)
+    assert read(settings, "select version from publication.version") == [(1,)]
+
+
+def test_a_table_that_was_never_built_stops_the_publication(warehouse, settings):
+    manifest = make_manifest(warehouse)
+    warehouse.execute("drop table journey.as_of")
+
+    with pytest.raises(TableNotBuiltError, match=r"journey\.as_of"):
+        publish(warehouse, settings, manifest)
+
+
+def test_empty_tables_are_published_empty(publish_now, warehouse, settings):
+    warehouse.execute("delete from journey.touchpoints")
+    publish_now()
+
+    assert read(settings, "select count(*) from journey.touchpoints") == [(0,)]
+
+
+def test_only_part_of_identity_is_published(publish_now, settings):
+    publish_now()
+
+    schemas = read(settings, "select distinct schema_name from duckdb_tables() order by 1")
+    assert ("identity",) not in schemas
+    assert ("staging",) not in schemas
+
+
+def test_a_failed_check_leaves_the_old_version(publish_now, warehouse, settings, monkeypatch):
+    publish_now()
+    fill_warehouse(warehouse, 2)
+    monkeypatch.setattr("cx_pipeline.serving.publish._verify", _refuse)
+    with pytest.raises(RuntimeError, match="refused"):
+        publish_now()
+    monkeypatch.undo()
+
+    assert read(settings, "select version from publication.version") == [(1,)]
+    os.chdir(settings.data_dir)
+    assert publish_now().is_new
+    assert not list(settings.serving_dir.glob(".bi*"))
+
+
+def _refuse(*_: object) -> None:
+    raise RuntimeError("refused")

@@ -1,0 +1,296 @@
+"""Bad input is set aside with its place, its reason and what to do; no good row is lost.
+
+Every case says how many records a person counts in the files, and the books must agree:
+landed + quarantined = read, where a row with problems is landed but quarantined by the contract.
+"""
+
+import gzip
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from cx_pipeline.sources.lake import LakeError
+from tests.sources.conftest import ORDER_MAPPING, Site, shop_config
+
+HEADER = "order_no,email,amount,placed\n"
+GOOD = ["1,a@x.dk,10,2026-01-02", "2,b@x.dk,20,2026-01-03", "3,c@x.dk,30,2026-01-04"]
+
+
+def _csv(*lines: str) -> bytes:
+    return (HEADER + "\n".join(lines) + "\n").encode()
+
+
+def _parquet(tmp_path: Path, select: str, options: str = "") -> bytes:
+    path = tmp_path / "made.parquet"
+    duckdb.execute(f"copy ({select}) to '{path}' (format parquet{options})")
+    return path.read_bytes()
+
+
+def _record(number: int) -> str:
+    return json.dumps({"order_no": number, "email": "a@x.dk", "amount": 1, "placed": "2026-01-02"})
+
+
+ROWS = (
+    "select i as order_no, 'a@x.dk' as email, i * 1.0 as amount, date '2026-01-02' as placed "
+    "from range(1, 4) as numbers(i)"
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A bad file, and what must become of its records."""
+
+    name: str
+    content: bytes | Callable[[Path], bytes]
+    good: int
+    quarantined: int
+    reason: str
+    is_whole_file: bool = False
+    table: str = ""
+
+
+CASES = [
+    Case("cut_off_line.csv", _csv(*GOOD, "4,d@x.dk"), 3, 1, "2 fields and the header 4"),
+    Case("extra_field.csv", _csv(GOOD[0], "2,b@x.dk,2,5,2026-01-03", GOOD[2]), 2, 1, "5 fields"),
+    Case("stray_encoding.csv", _csv(*GOOD).replace(b"b@x", b"\xe6@x"), 2, 1, "encoding"),
+    Case("open_quote_at_the_end.csv", _csv(*GOOD, '4,"d@x.dk'), 3, 1, "quote"),
+    Case("text_after_quote.csv", _csv(GOOD[0], '2,"b"b,2,2026-01-03', GOOD[2]), 2, 1, "quote"),
+    Case("not_a_number.csv", _csv(*GOOD, "4,d@x.dk,ten,2026-01-02"), 3, 1, "not a valid decimal"),
+    Case("not_a_date.csv", _csv(*GOOD, "4,d@x.dk,1,2026-02-30"), 3, 1, "not a valid timestamp"),
+    Case("no_key.csv", _csv(*GOOD, ",d@x.dk,1,2026-01-02"), 3, 1, "order_id: is empty"),
+    Case("blank_key.csv", _csv(*GOOD, "  ,d@x.dk,1,2026-01-02"), 3, 1, "order_id: is empty"),
+    Case("future.csv", _csv(*GOOD, "4,d@x.dk,1,2099-01-02"), 3, 1, "ordered_at: in the future"),
+    Case("infinite.csv", _csv(*GOOD, "4,d@x.dk,nan,2026-01-02"), 3, 1, "not a valid decimal"),
+    Case("empty.csv", b"", 0, 0, "is empty (0 bytes)", is_whole_file=True),
+    Case("nul_bytes.csv", _csv("1,a\0@x.dk,1,2026-01-02"), 0, 0, "NUL bytes", is_whole_file=True),
+    Case("utf_16.csv", _csv(*GOOD).decode().encode("utf-16"), 0, 0, "utf-16", is_whole_file=True),
+    Case(
+        "missing_column.csv",
+        b"order_no,email,placed\n1,a@x.dk,2026-01-02\n",
+        0,
+        0,
+        'the column "amount" is missing, which order.total_amount is made from',
+        is_whole_file=True,
+    ),
+    Case(
+        "header_twice.csv",
+        b"order_no,email,amount,placed,Amount\n1,a@x.dk,1,2026-01-02,2\n",
+        0,
+        0,
+        'the column "amount" stands twice',
+        is_whole_file=True,
+    ),
+    Case(
+        "reserved_column.csv",
+        b"order_no,email,amount,placed,_file\n1,a@x.dk,1,2026-01-02,x\n",
+        0,
+        0,
+        "kept for the lake",
+        is_whole_file=True,
+    ),
+    Case(
+        "open_quote_in_the_middle.csv",
+        _csv('1,"a@x.dk,1,2026-01-02', *GOOD),
+        0,
+        0,
+        "never closed",
+        is_whole_file=True,
+    ),
+    Case(
+        "error_page.csv",
+        b"<!DOCTYPE html>\n<html><body>502 Bad Gateway</body></html>\n",
+        0,
+        0,
+        "is missing",
+        is_whole_file=True,
+    ),
+    Case(
+        "half_written.jsonl",
+        (_record(1) + "\n" + _record(2) + "\n" + _record(3)[:30]).encode(),
+        2,
+        1,
+        "not a JSON object",
+    ),
+    Case(
+        "not_an_object.jsonl",
+        "\n".join([_record(1), "[1, 2]", "null", '"x"', _record(5)]).encode(),
+        2,
+        3,
+        "not a JSON object",
+    ),
+    Case(
+        "stray_bytes.jsonl",
+        (_record(1) + "\n").encode() + _record(2).encode().replace(b"a@", b"\xe6@"),
+        1,
+        1,
+        "not a JSON object",
+    ),
+    Case("empty_object.jsonl", (_record(1) + "\n{}\n").encode(), 1, 1, "order_id: is empty"),
+    Case(
+        "error_page.jsonl",
+        b"<!DOCTYPE html>\n<html><body>502 Bad Gateway</body></html>\n",
+        0,
+        0,
+        "no line of the file is a JSON object",
+        is_whole_file=True,
+    ),
+    Case("array.jsonl", b"[" + _record(1).encode() + b"]", 0, 0, "no line", is_whole_file=True),
+    Case("empty.jsonl", b"", 0, 0, "is empty (0 bytes)", is_whole_file=True),
+    Case(
+        "cut_off.parquet",
+        lambda folder: _parquet(folder, ROWS)[:-20],
+        0,
+        0,
+        "not a whole Parquet file",
+        is_whole_file=True,
+    ),
+    Case("text.parquet", b"hello", 0, 0, "not a whole Parquet file", is_whole_file=True),
+    Case(
+        "brotli.parquet",
+        lambda folder: _parquet(folder, ROWS, ", compression brotli"),
+        0,
+        0,
+        "Brotli",
+        is_whole_file=True,
+    ),
+    Case(
+        "missing_column.parquet",
+        lambda folder: _parquet(folder, "select 1 as order_no, 'a' as email, now() as placed"),
+        0,
+        0,
+        'the column "amount" is missing',
+        is_whole_file=True,
+    ),
+    Case(
+        "cut_off.csv.gz",
+        gzip.compress(_csv(*GOOD) * 50)[:-12],
+        0,
+        0,
+        "damaged or cut off",
+        is_whole_file=True,
+    ),
+    Case(
+        "wrong_checksum.csv.gz",
+        (lambda packed: packed[:-8] + bytes([packed[-8] ^ 1]) + packed[-7:])(
+            gzip.compress(_csv(*GOOD))
+        ),
+        0,
+        0,
+        "damaged or cut off",
+        is_whole_file=True,
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_bad_input_is_set_aside_and_the_rest_lands(site: Site, tmp_path: Path, case: Case) -> None:
+    ending = case.name.removesuffix(".gz").rsplit(".", 1)[1]
+    site.configure(shop_config(f"files: '*.{ending}*'{case.table}", ORDER_MAPPING))
+    content = case.content(tmp_path) if callable(case.content) else case.content
+    site.write(case.name, content)
+    # A good file beside it, of which nothing may be missing.
+    neighbour = {
+        "csv": _csv("n1,a@x.dk,10,2026-01-02", "n2,b@x.dk,20,2026-01-03"),
+        "jsonl": (_record(101) + "\n" + _record(102) + "\n").encode(),
+        "parquet": _parquet(tmp_path, ROWS.replace("(1, 4)", "(101, 103)")),
+    }[ending]
+    site.write(f"neighbour.{ending}", neighbour)
+    site.load()
+
+    landed = site.ask(f"select count(*) from sources.orders where _file = '{case.name}'")[0][0]
+    problems = site.ask(
+        f"select count(*) from sources.orders where len(_problems) > 0 and _file = '{case.name}'"
+    )[0][0]
+    rejected = [row for row in site.quarantined() if row[0] == case.name]
+    rows_rejected = [row for row in rejected if row[1] is not None]
+    assert landed - problems == case.good
+    assert problems + len(rows_rejected) == case.quarantined
+    assert [row[1] for row in rejected] == [None] * case.is_whole_file + sorted(
+        row[1] for row in rows_rejected
+    )
+    reasons = [row[3] for row in rejected] + [
+        problem
+        for (found,) in site.ask("select _problems from sources.orders where len(_problems) > 0")
+        for problem in found
+    ]
+    assert case.reason in " ".join(reasons)
+    assert site.ask(
+        "select count(*), count(*) filter (len(_problems) > 0) from sources.orders "
+        f"where _file = 'neighbour.{ending}'"
+    ) == [(2, 0)]
+    # The same bad input again is nothing new.
+    assert site.load()[0].load_id is None
+
+
+def test_a_mended_file_comes_in_with_the_next_run(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
+    site.write("a.csv", _csv(*GOOD, "4,d@x.dk"))
+    site.write("b.csv", "")
+    site.load()
+    site.write("a.csv", _csv(*GOOD, "4,d@x.dk,40,2026-01-05"))
+    site.write("b.csv", _csv("5,e@x.dk,50,2026-01-05"))
+    site.load()
+    assert site.ask("select order_id from sources.orders where _load_id = 2 order by 1") == [
+        (number,) for number in "12345"
+    ]
+
+
+def test_a_file_refused_for_its_columns_comes_in_when_the_mapping_is_mended(site: Site) -> None:
+    wrong = ORDER_MAPPING.replace("total_amount: amount", "total_amount: total")
+    site.configure(shop_config("files: '*.csv'", wrong))
+    site.write("a.csv", _csv(*GOOD))
+    assert site.load()[0].files_refused == 1
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
+    assert site.load()[0].rows_landed == 3
+
+
+def test_reasons_quote_no_value_of_a_row(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
+    site.write("a.csv", _csv("1,secret@x.dk,ten,2026-01-02", "2,secret@x.dk", "3,s\xff@x"))
+    site.load()
+    told = str(site.quarantined()) + str(site.ask("select _problems from sources.orders"))
+    assert "secret" not in told
+    assert "ten" not in told.replace("written", "")
+
+
+def test_one_unreadable_file_among_many_is_found(site: Site) -> None:
+    site.configure(shop_config("files: '*.parquet'", ORDER_MAPPING))
+    for number in range(30):
+        site.write_parquet(f"{number:02}.parquet", ROWS)
+    path = site.inputs / "17.parquet"
+    content = bytearray(path.read_bytes())
+    # The first page's header; the footer stays whole, so only reading the rows shows it.
+    content[4:12] = b"\xff" * 8
+    path.write_bytes(content)
+    site.load()
+    assert [row[0] for row in site.quarantined()] == ["17.parquet"]
+    assert site.ask("select count(*) from sources.orders") == [(29 * 3,)]
+
+
+@pytest.mark.parametrize("offset", [0.1, 0.5, 0.9])
+def test_a_flipped_bit_in_the_lake_stops_the_run(site: Site, offset: float) -> None:
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
+    site.write("a.csv", _csv(*(f"{n},a@x.dk,{n},2026-01-02" for n in range(5000))))
+    site.load()
+    part = next(site.settings.lake_dir.glob("shop/orders/load_id=1/*.parquet"))
+    content = bytearray(part.read_bytes())
+    content[int(len(content) * offset)] ^= 4
+    part.write_bytes(content)
+    with pytest.raises(LakeError, match="holds other bytes than when it was written"):
+        site.load()
+
+
+def test_a_lake_file_that_was_lost_is_landed_anew_as_the_error_says(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
+    site.write("a.csv", _csv(*GOOD))
+    site.load()
+    part = next(site.settings.lake_dir.glob("shop/orders/load_id=1/*.parquet"))
+    part.unlink()
+    with pytest.raises(LakeError, match="is missing.*delete it and _manifest/load_id=000001/shop"):
+        site.load()
+    (site.settings.lake_dir / "_manifest/load_id=000001/shop.orders.json").unlink()
+    assert site.load()[0].rows_landed == 3

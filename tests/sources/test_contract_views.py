@@ -1,0 +1,427 @@
+"""Raw values become the contract's columns and types, or a problem that says why not."""
+
+from datetime import datetime
+from decimal import Decimal
+
+import pytest
+
+from cx_pipeline.sources.contract import entity_contract
+from cx_pipeline.warehouse.config_files import ConfigError
+from tests.sources.conftest import ORDER_MAPPING, Site, shop_config
+
+
+def _order(**changes: str) -> str:
+    """Return a mapping in which some columns are made otherwise."""
+    columns = {
+        "order_id": "order_no",
+        "ordered_at": "placed",
+        "currency_code": "\"'EUR'\"",
+        "total_amount": "amount",
+    } | changes
+    lines = "".join(f"              {name}: {value}\n" for name, value in columns.items())
+    return "          order:\n            columns:\n" + lines
+
+
+def _one(site: Site, column: str, value: object, mapping: str, zone: str = "UTC") -> tuple:
+    """Load one JSON record and return a contract column and the row's problems."""
+    site.configure(shop_config("files: '*.jsonl'", mapping, zone))
+    record = {"order_no": "1", "placed": "2026-01-02", "amount": "1"} | {column: value}
+    site.write_lines("a.jsonl", record)
+    site.load()
+    contract = {
+        "placed": "ordered_at",
+        "amount": "total_amount",
+        "promised": "promised_delivery_date",
+    }
+    return site.ask(f"select {contract.get(column, column)}, _problems from sources.orders")[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "zone", "utc"),
+    [
+        ("2026-01-02 10:00:00", "UTC", "2026-01-02 10:00:00"),
+        ("2026-01-02 10:00:00", "Europe/Copenhagen", "2026-01-02 09:00:00"),
+        ("2026-07-02 10:00:00", "Europe/Copenhagen", "2026-07-02 08:00:00"),
+        ("2026-07-02T10:00", "America/Sao_Paulo", "2026-07-02 13:00:00"),
+        ("2026-07-02", "Europe/Copenhagen", "2026-07-01 22:00:00"),
+        # An offset wins over the source's zone.
+        ("2026-07-02T10:00:00Z", "Europe/Copenhagen", "2026-07-02 10:00:00"),
+        ("2026-07-02 10:00:00.5+02:00", "Asia/Tokyo", "2026-07-02 08:00:00.5"),
+        ("2026-07-02T10:00:00-0330", "Asia/Tokyo", "2026-07-02 13:30:00"),
+        # The night in which the clock goes forward has no 02:30, the one in autumn has it twice.
+        ("2026-03-29 02:30:00", "Europe/Copenhagen", "2026-03-29 01:30:00"),
+        ("2025-10-26 01:59:59", "Europe/Copenhagen", "2025-10-25 23:59:59"),
+        (" 2026-01-02 10:00:00 ", "UTC", "2026-01-02 10:00:00"),
+    ],
+)
+def test_times_become_utc(site: Site, given: str, zone: str, utc: str) -> None:
+    assert _one(site, "placed", given, _order(), zone) == (datetime.fromisoformat(utc), [])
+
+
+def test_a_time_that_duckdb_cannot_read_with_its_offset_is_not_read_without(site: Site) -> None:
+    made = _one(site, "placed", "2026-07-02T10:00+02", _order())
+    # DuckDB 1.5 cannot read it, 2.0 can.
+    assert made in (
+        (None, ["ordered_at: not a valid timestamp"]),
+        (datetime.fromisoformat("2026-07-02 08:00"), []),
+    )
+
+
+def test_the_session_time_zone_changes_nothing(site: Site) -> None:
+    site.configure(shop_config("files: '*.jsonl'", _order(), "Europe/Copenhagen"))
+    for number, given in enumerate(("2026-07-02T10:00:00Z", "2026-07-02 10:00:00")):
+        record = {"order_no": number, "placed": given, "amount": 1}
+        site.write_lines(f"{number}.jsonl", record)
+    site.load()
+    query = "select ordered_at from sources.orders order by order_id"
+    answers = []
+    for zone in ("UTC", "Asia/Tokyo"):
+        site.ask(f"set timezone = '{zone}'")
+        answers.append(site.ask(query))
+    assert (
+        answers[0]
+        == answers[1]
+        == [
+            (datetime.fromisoformat("2026-07-02 10:00"),),
+            (datetime.fromisoformat("2026-07-02 08:00"),),
+        ]
+    )
+
+
+def test_formats_of_a_country_are_read_as_the_mapping_says(site: Site) -> None:
+    mapping = _order(
+        ordered_at='{expression: placed, format: ["%d.%m.%Y %H:%M", "%d.%m.%Y"]}',
+        promised_delivery_date='{expression: placed, format: "%d.%m.%Y %H:%M"}',
+        total_amount='{expression: amount, decimal: ","}',
+    )
+    site.configure(shop_config("files: '*.jsonl'", mapping, "Europe/Copenhagen"))
+    site.write_lines(
+        "a.jsonl", {"order_no": 1, "placed": "02.01.2026 00:30", "amount": "1.234.567,89"}
+    )
+    site.load()
+    assert site.ask(
+        "select ordered_at, promised_delivery_date::varchar, total_amount, _problems "
+        "from sources.orders"
+    ) == [(datetime.fromisoformat("2026-01-01 23:30"), "2026-01-02", Decimal("1234567.89"), [])]
+
+
+@pytest.mark.parametrize(
+    ("unit", "given"),
+    [("seconds", 1767348000), ("seconds", "1767348000.0"), ("milliseconds", 1767348000000)],
+)
+def test_a_number_since_1970_is_utc_whatever_the_zone(site: Site, unit: str, given: object) -> None:
+    mapping = _order(ordered_at=f"{{expression: placed, epoch: {unit}}}")
+    made = _one(site, "placed", given, mapping, "Europe/Copenhagen")
+    assert made == (datetime.fromisoformat("2026-01-02 10:00"), [])
+
+
+@pytest.mark.parametrize(
+    ("given", "decimal", "made"),
+    [
+        ("1234.5", ".", Decimal("1234.50")),
+        ("-0.5", ".", Decimal("-0.50")),
+        ("1.234,5", ",", Decimal("1234.50")),
+        ("1 234,5", ",", Decimal("1234.50")),
+        ("12,5", ",", Decimal("12.50")),
+        # Read with the other sign these would be wrong by a factor of a hundred.
+        ("12,50", ".", None),
+        ("12.50", ",", None),
+        ("1.23", ",", None),
+        ("12 kr", ".", None),
+        ("99999999999999999999", ".", None),
+    ],
+)
+def test_money_is_read_with_its_decimal_sign_or_not_at_all(
+    site: Site, given: str, decimal: str, made: Decimal | None
+) -> None:
+    mapping = _order(total_amount=f'{{expression: amount, decimal: "{decimal}"}}')
+    problems = [] if made is not None else ["total_amount: not a valid decimal(18,2)"]
+    assert _one(site, "amount", given, mapping) == (made, problems)
+
+
+def test_a_row_tells_all_its_problems(site: Site) -> None:
+    site.configure(shop_config("files: '*.jsonl'", _order(promised_delivery_date="promised")))
+    site.write_lines(
+        "a.jsonl",
+        {"placed": "2099-01-01", "amount": "ten", "promised": "tomorrow", "order_no": " "},
+    )
+    site.load()
+    assert site.ask("select _problems from sources.orders") == [
+        (
+            [
+                "order_id: is empty",
+                "ordered_at: in the future",
+                "total_amount: not a valid decimal(18,2)",
+                "promised_delivery_date: not a valid date",
+            ],
+        )
+    ]
+
+
+def test_an_empty_optional_value_is_no_problem(site: Site) -> None:
+    for given in ("", "  ", None):
+        mapping = _order(promised_delivery_date="promised", shipping_amount="promised")
+        assert _one(site, "promised", given, mapping) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("column", "given", "made"),
+    [
+        ("installment_count", "3", 3),
+        ("installment_count", "3.0", 3),
+        ("installment_count", "3.7", None),
+        ("installment_count", "9" * 30, None),
+    ],
+)
+def test_whole_numbers_are_not_rounded(site: Site, column: str, given: str, made: object) -> None:
+    site.configure(
+        shop_config(
+            "files: '*.jsonl'",
+            "          payment:\n            columns:\n"
+            f"              {{payment_id: id, order_id: id, amount: 1, {column}: given}}\n",
+        )
+    )
+    site.write_lines("a.jsonl", {"id": 1, "given": given})
+    site.load()
+    problems = [] if made is not None else [f"{column}: not a valid bigint"]
+    assert site.ask(f"select {column}, _problems from sources.payments") == [(made, problems)]
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [("true", True), ("0", False), ("Yes", True), (True, True), ("perhaps", None)],
+)
+def test_truth_values(site: Site, given: object, made: bool | None) -> None:
+    site.configure(
+        shop_config(
+            "files: '*.jsonl'",
+            "          contact:\n            columns: {contact_id: id, is_club_member: given}\n",
+        )
+    )
+    site.write_lines("a.jsonl", {"id": 1, "given": given})
+    site.load()
+    problems = [] if made is not None else ["is_club_member: not a valid boolean"]
+    assert site.ask("select is_club_member, _problems from sources.contacts") == [(made, problems)]
+
+
+def test_keys_are_trimmed_and_texts_are_not(site: Site) -> None:
+    site.configure(
+        shop_config(
+            "files: '*.jsonl'",
+            "          case_message:\n            columns: {case_message_id: id, case_id: id, "
+            "sent_at: \"'2026-01-01'\", author_type: \"'customer'\", body: body}\n",
+        )
+    )
+    site.write_lines("a.jsonl", {"id": " 1 ", "body": " hi \n"})
+    site.load()
+    assert site.ask("select case_id, body from sources.case_messages") == [("1", " hi \n")]
+
+
+def test_one_table_feeds_several_entities_and_rows_can_be_picked_and_grouped(site: Site) -> None:
+    site.configure(
+        shop_config(
+            "files: '*.csv'",
+            """
+          order:
+            where: kind <> 'void'
+            group_by: [receipt]
+            columns:
+              order_id: receipt
+              ordered_at: min(sold)
+              currency_code: "'EUR'"
+              total_amount: sum(amount::decimal(18, 2))
+          order_line:
+            where: kind <> 'void'
+            columns:
+              order_line_id: receipt || '-' || line
+              order_id: receipt
+              product_id: sku
+              quantity: 1
+              line_amount: amount
+""",
+        )
+    )
+    site.write(
+        "a.csv",
+        "receipt,line,sku,amount,sold,kind\nr1,1,x,10.5,2026-01-02,sale\n"
+        "r1,2,y,2,2026-01-02,sale\nr2,1,x,5,2026-01-03,void\nr3,1,x,5,2026-01-03,sale\n",
+    )
+    site.load()
+    assert site.ask(
+        "select order_id, total_amount::double, _row_number, _problems from sources.orders "
+        "order by order_id"
+    ) == [("r1", 12.5, 2, []), ("r3", 5.0, 5, [])]
+    assert site.ask("select order_line_id from sources.order_lines order by 1") == [
+        ("r1-1",),
+        ("r1-2",),
+        ("r3-1",),
+    ]
+    assert site.ask("select * from sources.mapped_entities order by all") == [
+        ("shop", "orders", "order_lines"),
+        ("shop", "orders", "orders"),
+    ]
+
+
+QUERY_CONFIG = """
+sources:
+  shop:
+    path: ../in
+    tables:
+      orders: {files: "orders*.csv"}
+      payments: {files: "payments*.csv"}
+      orders_with_totals:
+        query: >-
+          select orders.*, paid.total from orders
+          left join (select order_no, sum(amount::double) as total from payments group by 1)
+          as paid using (order_no)
+        entities:
+          order:
+            columns:
+              {order_id: order_no, ordered_at: placed, currency_code: "'EUR'", total_amount: total}
+"""
+
+
+def test_a_query_joins_the_tables_of_a_source(site: Site) -> None:
+    site.configure(QUERY_CONFIG)
+    site.write("orders.csv", "order_no,placed\n1,2026-01-02\n2,2026-01-02\n")
+    site.write("payments.csv", "order_no,amount\n1,10\n1,5\n")
+    site.load()
+    query = "select order_id, total_amount::int, _file, _row_number, _table from sources.orders"
+    assert site.ask(f"{query} order by 1") == [
+        ("1", 15, "orders.csv", 2, "orders_with_totals"),
+        ("2", None, "orders.csv", 3, "orders_with_totals"),
+    ]
+
+
+def test_a_query_sees_only_the_last_version_of_a_file(site: Site) -> None:
+    site.configure(QUERY_CONFIG)
+    site.write("orders.csv", "order_no,placed\n1,2026-01-02\n")
+    for amount in (10, 20):
+        site.write("payments.csv", f"order_no,amount\n1,{amount}\n")
+        site.load()
+    assert site.ask("select total_amount::int from sources.orders") == [(20,)]
+
+
+def test_a_query_waits_for_its_tables(site: Site) -> None:
+    site.configure(QUERY_CONFIG)
+    site.write("orders.csv", "order_no,placed\n1,2026-01-02\n")
+    site.load()
+    assert site.ask("select count(*) from sources.orders") == [(0,)]
+    assert site.notes == ["shop.orders_with_totals: nothing landed yet"]
+
+
+def test_every_entity_is_a_typed_view_before_anything_is_mapped(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'"))
+    site.load()
+    row = [
+        ("_source", "VARCHAR"),
+        ("_table", "VARCHAR"),
+        ("_file", "VARCHAR"),
+        ("_row_number", "BIGINT"),
+        ("_load_id", "BIGINT"),
+        ("_loaded_at", "TIMESTAMP"),
+        ("_problems", "VARCHAR[]"),
+    ]
+    for entity in entity_contract().values():
+        described = site.ask(f"describe select * from sources.{entity.table}")
+        columns = [(name, column.data_type.upper()) for name, column in entity.columns.items()]
+        assert [(name, kind.upper()) for name, kind, *_ in described] == columns + row
+
+
+def test_a_mapped_view_has_the_same_columns_and_types_as_an_empty_one(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
+    site.load()
+    empty = site.ask("describe select * from sources.orders")
+    site.write("a.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
+    site.load()
+    assert site.ask("describe select * from sources.orders") == empty
+
+
+def test_a_filter_on_the_load_reads_only_its_files(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
+    for day in range(1, 6):
+        site.write(f"{day}.csv", f"order_no,email,amount,placed\n{day},a@x.dk,1,2026-01-02\n")
+        site.load()
+    plan = site.ask(
+        "explain analyze select order_id, _problems from sources.orders "
+        "where _load_id > (select 4) and len(_problems) = 0"
+    )[0][1]
+    assert "Total Files Read: 1" in plan
+
+
+def test_a_column_that_comes_later_is_empty_before(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
+    site.write("1.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
+    site.load()
+    site.configure(
+        shop_config("files: '*.csv'", ORDER_MAPPING + "              coupon_code: code\n")
+    )
+    site.write("2.csv", "order_no,email,amount,placed,code\n2,a@x.dk,1,2026-01-02,X\n")
+    site.load()
+    assert site.ask("select order_id, coupon_code from sources.orders order by 1") == [
+        ("1", None),
+        ("2", "X"),
+    ]
+
+
+def test_a_key_that_no_json_record_has_is_empty_and_told(site: Site) -> None:
+    assert _one(site, "amount", 1, _order(coupon_code="code"))[1] == []
+    assert site.notes == ["shop.orders: no record has the keys code, which the mapping names"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("amont", 'names the column "amont", which the table has not. Near it are: "amount"'),
+        ("amount +", "DuckDB does not understand"),
+        ("no_such_function(amount)", "DuckDB does not understand"),
+        ("'[amount]'", None),
+        ('"amount::integer"', "fails on a row (ConversionException)"),
+        ("make_date(2026, 1, 1)", "gives DATE, but the column is decimal(18,2)"),
+    ],
+)
+def test_a_faulty_expression_names_its_place(site: Site, expression: str, said: str | None) -> None:
+    site.configure(shop_config("files: '*.parquet'", _order(total_amount=expression)))
+    site.write_parquet(
+        "a.parquet", "select '1' as order_no, date '2026-01-02' as placed, 'x1' as amount"
+    )
+    if said is None:
+        site.load()
+        return
+    if "amont" in expression:
+        # A file without the column is refused; the config is to blame once rows are there.
+        site.configure(shop_config("files: '*.parquet'", _order()))
+        site.load()
+        site.configure(shop_config("files: '*.parquet'", _order(total_amount=expression)))
+    with pytest.raises(ConfigError) as error:
+        site.load()
+    message = str(error.value)
+    assert (
+        "sources.yml line 15: sources.shop.tables.orders.entities.order.columns.total_amount"
+        in (message)
+    )
+    assert said in message
+    assert "x1" not in message
+
+
+def test_an_expression_that_may_raise_is_tried_once_a_load(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'", _order(total_amount='"amount::integer * 2"')))
+    site.write("1.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
+    site.load()
+    assert site.ask("select load_id from sources.tried_mappings") == [(1,)]
+    site.load()
+    assert site.ask("select load_id from sources.tried_mappings") == [(1,)]
+    site.write("2.csv", "order_no,email,amount,placed\n2,a@x.dk,oops,2026-01-02\n")
+    with pytest.raises(ConfigError, match="fails on a row"):
+        site.load()
+
+
+def test_config_stands_as_tables(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'"))
+    site.load()
+    assert site.ask("select * from sources.exchange_rates") == [("EUR", "EUR", 1.0)]
+    assert ("web", "*", "explore") in site.ask("select * from sources.event_stages")
+    assert site.ask(
+        "select distinct requires_consent from sources.purposes where purpose = 'marketing'"
+    ) == [(True,)]
+    assert site.ask("select * from sources.quarantine_limits") == [("shop", 0.05)]

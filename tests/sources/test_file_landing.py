@@ -1,0 +1,300 @@
+"""Files come into the lake whole, once, and with the number of every row."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cx_pipeline.sources.landing import pending_files
+from tests.sources.conftest import ORDER_MAPPING, Site, shop_config
+
+CSV = "order_no;email;amount;placed;note\n"
+
+
+def test_every_column_of_a_csv_is_kept_as_text(site: Site) -> None:
+    site.configure(shop_config('files: "*.csv"\n        delimiter: ";"', ORDER_MAPPING))
+    site.write("a.csv", CSV + "007;ann@x.dk;12.50;2026-01-02 10:00:00;hello\n")
+    site.load()
+    assert site.ask("select order_no, amount, note, _file, _row_number from raw_shop.orders") == [
+        ("007", "12.50", "hello", "a.csv", 2)
+    ]
+
+
+def test_the_same_input_twice_adds_nothing(site: Site) -> None:
+    site.configure(shop_config('files: "*.csv"\n        delimiter: ";"', ORDER_MAPPING))
+    site.write("a.csv", CSV + "1;a@x.dk;1;2026-01-02;\n")
+    site.load()
+    before = site.lake_content()
+    again = site.load()
+    assert [outcome.load_id for outcome in again] == [None]
+    assert site.lake_content() == before
+    assert site.ask("select load_id, is_complete from sources.loads") == [(1, True)]
+
+
+def test_a_file_that_was_only_touched_is_not_landed_again(site: Site) -> None:
+    site.configure(shop_config('files: "*.csv"\n        delimiter: ";"', ORDER_MAPPING))
+    path = site.write("a.csv", CSV + "1;a@x.dk;1;2026-01-02;\n")
+    site.load()
+    os.utime(path, (1, 1))
+    assert site.load()[0].rows_landed == 0
+
+
+def test_a_new_file_is_a_new_load_and_old_ones_stay(site: Site) -> None:
+    site.configure(shop_config('files: "*.csv"\n        delimiter: ";"', ORDER_MAPPING))
+    site.write("a.csv", CSV + "1;a@x.dk;1;2026-01-02;\n")
+    site.load()
+    site.write("b.csv", CSV + "2;b@x.dk;2;2026-01-03;\n")
+    site.load()
+    assert site.ask("select order_id, _load_id from sources.orders order by 1") == [
+        ("1", 1),
+        ("2", 2),
+    ]
+
+
+def test_a_changed_file_lands_again_as_a_later_load_even_when_it_changes_back(site: Site) -> None:
+    site.configure(shop_config('files: "*.csv"\n        delimiter: ";"', ORDER_MAPPING))
+    for amount in ("1", "2", "1"):
+        site.write("a.csv", CSV + f"1;a@x.dk;{amount};2026-01-02;\n")
+        site.load()
+    assert site.ask("select _load_id, total_amount::int from sources.orders order by 1") == [
+        (1, 1),
+        (2, 2),
+        (3, 1),
+    ]
+
+
+def test_two_files_of_equal_content_are_two_files(site: Site) -> None:
+    """The name may be what tells them apart, such as the store of a till."""
+    site.configure(shop_config('files: "*.csv"\n        delimiter: ";"', ORDER_MAPPING))
+    for store in ("s1", "s2"):
+        site.write(f"{store}.csv", CSV + "1;a@x.dk;1;2026-01-02;\n")
+    site.load()
+    assert site.ask("select count(*), count(distinct _file) from raw_shop.orders") == [(2, 2)]
+
+
+def test_files_with_other_columns_or_order_land_side_by_side(site: Site) -> None:
+    site.configure(shop_config('files: "**/*.csv"', ORDER_MAPPING))
+    site.write("2025/a.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2025-01-02\n")
+    site.write("2026/a.csv", "placed,amount,extra,email,order_no\n2026-01-02,2,x,b@x.dk,2\n")
+    site.load()
+    assert site.ask("select order_no, amount, extra, _file from raw_shop.orders order by 1") == [
+        ("1", "1", None, "2025/a.csv"),
+        ("2", "2", "x", "2026/a.csv"),
+    ]
+
+
+def test_each_row_has_its_number_in_its_own_file(site: Site) -> None:
+    site.configure(shop_config('files: "*.csv"', ORDER_MAPPING))
+    for file in range(20):
+        rows = "".join(f"{file}-{row},a@x.dk,1,2026-01-02\n" for row in range(2, 2 + file))
+        site.write(f"{file:02}.csv", "order_no,email,amount,placed\n" + rows)
+    site.load()
+    wrong = site.ask(
+        "select * from raw_shop.orders where order_no <> _file[:2]::int || '-' || _row_number"
+    )
+    assert wrong == []
+    assert site.ask("select count(*) from raw_shop.orders") == [(sum(range(20)),)]
+    assert site.ask("select count(*), sum(row_count) from sources.loaded_files") == [(20, 190)]
+
+
+def test_rejected_lines_do_not_shift_the_numbers_of_the_rows_after_them(site: Site) -> None:
+    site.configure(shop_config('files: "*.csv"', ORDER_MAPPING))
+    for name, bad in (("a", {3, 4, 7, 12}), ("b", {2, 12}), ("c", set())):
+        lines = [
+            f"{line},too,many,fields,here" if line in bad else f"{line},a@x.dk,1,2026-01-02"
+            for line in range(2, 13)
+        ]
+        site.write(f"{name}.csv", "order_no,email,amount,placed\n" + "\n".join(lines))
+    site.load()
+    assert site.ask("select * from raw_shop.orders where order_no::int <> _row_number") == []
+    assert [(file, row) for file, row, _, _ in site.quarantined()] == [
+        *(("a.csv", row) for row in (3, 4, 7, 12)),
+        *(("b.csv", row) for row in (2, 12)),
+    ]
+
+
+def test_json_lines_keep_every_key_and_nested_values_as_json(site: Site) -> None:
+    site.configure(shop_config("files: '*.jsonl'", ORDER_MAPPING))
+    site.write_lines(
+        "a.jsonl",
+        {"order_no": 1, "email": "a@x.dk", "amount": 1.5, "placed": "2026-01-02T10:00:00Z"},
+        {
+            "order_no": "2",
+            "placed": "2026-01-02",
+            "amount": 2,
+            "basket": [{"sku": "x"}],
+            "ok": True,
+        },
+    )
+    site.load()
+    assert site.ask(
+        "select order_no, amount, basket, ok, _row_number from raw_shop.orders order by 1"
+    ) == [("1", "1.5", None, None, 1), ("2", "2", '[{"sku":"x"}]', "true", 2)]
+
+
+def test_parquet_keeps_its_types(site: Site) -> None:
+    site.configure(shop_config("files: '*.parquet'", ORDER_MAPPING))
+    site.write_parquet(
+        "a.parquet",
+        "select 1 as order_no, 'a@x.dk' as email, 12.5::decimal(9,2) as amount, "
+        "timestamp '2026-01-02 10:00:00' as placed, [1, 2] as list",
+    )
+    site.load()
+    assert site.ask("select typeof(amount), typeof(placed), list from raw_shop.orders") == [
+        ("DECIMAL(9,2)", "TIMESTAMP", [1, 2])
+    ]
+    assert site.ask("select order_id, total_amount::double from sources.orders") == [("1", 12.5)]
+
+
+def test_a_column_that_changes_its_type_between_files_stays_readable(site: Site) -> None:
+    site.configure(shop_config("files: '*.parquet'", ORDER_MAPPING))
+    common = "'a@x.dk' as email, timestamp '2026-01-02' as placed"
+    site.write_parquet("a.parquet", f"select 1 as order_no, 1.5 as amount, {common}, 7 as odd")
+    site.write_parquet(
+        "b.parquet", f"select 'B2' as order_no, '2,x' as amount, {common}, date '2026-01-01' as odd"
+    )
+    site.load()
+    assert site.ask("select order_id, len(_problems) from sources.orders order by 1") == [
+        ("1", 0),
+        ("B2", 1),
+    ]
+    assert site.ask("select odd from raw_shop.orders order by order_no") == [
+        ("7",),
+        ("2026-01-01",),
+    ]
+
+
+def test_a_csv_without_a_header_takes_its_names_from_the_config(site: Site) -> None:
+    header = "files: '*.csv'\n        header: [order_no, email, amount, placed]"
+    site.configure(shop_config(header, ORDER_MAPPING))
+    site.write("a.csv", "1,a@x.dk,1,2026-01-02\n")
+    site.load()
+    assert site.ask("select order_no, _row_number from raw_shop.orders") == [("1", 1)]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "ending"),
+    [("latin-1", "\n"), ("cp1252", "\r\n"), ("utf-16", "\n"), ("utf-8", "\r\n")],
+)
+def test_any_encoding_and_line_ending_is_read(site: Site, encoding: str, ending: str) -> None:
+    site.configure(shop_config(f"files: '*.csv'\n        encoding: {encoding}", ORDER_MAPPING))
+    lines = ["order_no,email,amount,placed,navn", "1,a@x.dk,1,2026-01-02,Søren Ærø", ""]
+    site.write("a.csv", ending.join(lines).encode(encoding))
+    site.load()
+    assert site.ask("select navn from raw_shop.orders") == [("Søren Ærø",)]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ('delimiter: "\\t"', "1\ta@x.dk\t1\t2026-01-02\tx"),
+        ('delimiter: "||"', "1||a@x.dk||1||2026-01-02||x"),
+        ('quote: ""', '1,a@x.dk,1,2026-01-02,"x'),
+        ('quote: "\'"', "1,a@x.dk,1,2026-01-02,'\"x'"),
+        ('escape: "\\\\"', '1,a@x.dk,1,2026-01-02,"\\"x"'),
+    ],
+)
+def test_other_signs_than_commas_and_quotes_are_read(site: Site, words: str, line: str) -> None:
+    site.configure(shop_config(f"files: '*.csv'\n        {words}", ORDER_MAPPING))
+    delimiter = line[1 : line.index("a@")]
+    site.write(
+        "a.csv", delimiter.join(["order_no", "email", "amount", "placed", "note"]) + f"\n{line}\n"
+    )
+    site.load()
+    assert [row[0].strip('"') for row in site.ask("select note from raw_shop.orders")] == ["x"]
+    assert site.ask("select order_id, len(_problems) from sources.orders") == [("1", 0)]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
+    site.write("a.csv", b"\xef\xbb\xbforder_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
+    site.load()
+    assert site.ask("select order_id from sources.orders") == [("1",)]
+
+
+def test_a_value_may_hold_the_delimiter_quotes_and_line_breaks(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
+    site.write(
+        "a.csv",
+        "order_no,email,amount,placed,note\n"
+        '1,a@x.dk,1,2026-01-02,"a, ""b""\nc"\n'
+        "2,b@x.dk,2,2026-01-02,\n",
+    )
+    site.load()
+    assert site.ask("select order_no, note, _row_number from raw_shop.orders order by 1") == [
+        ("1", 'a, "b"\nc', 2),
+        ("2", None, 3),
+    ]
+
+
+def test_a_file_name_with_signs_of_a_pattern_is_one_file(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
+    site.write("a[1]?.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
+    site.load()
+    assert site.ask("select _file from raw_shop.orders") == [("a[1]?.csv",)]
+
+
+def test_a_file_that_somebody_is_still_writing_is_left_alone(site: Site) -> None:
+    site.configure(shop_config("files: '*'\n        format: csv", ORDER_MAPPING))
+    for name in ("a.csv.part", ".a.csv.swp", "b.tmp"):
+        site.write(name, "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
+    assert site.load()[0].files_landed == 0
+
+
+def test_a_header_without_rows_is_a_day_without_sales(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
+    site.write("a.csv", "order_no,email,amount,placed\n")
+    outcome = site.load()[0]
+    assert (outcome.files_landed, outcome.files_refused, outcome.rows_landed) == (1, 0, 0)
+    assert site.load()[0].load_id is None
+
+
+def test_the_lake_alone_rebuilds_the_books(site: Site, tmp_path: Path) -> None:
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
+    site.write("a.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n1,2\n")
+    site.load()
+    books = ("loads", "loaded_files", "rejected_rows", "mapped_entities")
+    before = {book: site.ask(f"select * from sources.{book}") for book in books}
+    shutil.rmtree(site.inputs)
+    site.inputs.mkdir()
+    site.ask("drop schema sources cascade")
+    site.load()
+    assert {book: site.ask(f"select * from sources.{book}") for book in books} == before
+    assert site.ask("select count(*) from sources.orders") == [(1,)]
+
+
+def test_the_sensor_sees_a_new_file_until_it_is_landed(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
+    assert pending_files(site.settings) == ""
+    site.write("a.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
+    site.write("bad.csv", "")
+    waiting = pending_files(site.settings)
+    assert waiting
+    assert pending_files(site.settings) == waiting
+    site.load()
+    assert pending_files(site.settings) == ""
+
+
+def test_the_inbox_may_be_empty_or_not_there_yet(site: Site) -> None:
+    site.configure(
+        shop_config("files: '*.csv'", ORDER_MAPPING).replace("../in", "'{data_dir}/inbox/back'")
+    )
+    assert site.load()[0].files_landed == 0
+    (site.settings.inbox_dir / "back" / "a.csv").write_text(
+        "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n"
+    )
+    assert site.load()[0].rows_landed == 1
+
+
+def test_a_view_of_a_table_that_left_the_config_is_dropped(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
+    site.write("a.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
+    site.load()
+    site.configure(
+        shop_config("files: '*.csv'", ORDER_MAPPING).replace("      orders:", "      sales:")
+    )
+    site.load()
+    assert site.ask("select view_name from duckdb_views() where schema_name = 'raw_shop'") == [
+        ("sales",)
+    ]

@@ -1,0 +1,201 @@
+"""A fault in sources.yml is told with its file, its line and what to do."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from cx_pipeline.settings import PROJECT_DIR
+from cx_pipeline.sources.config import (
+    ColumnMapping,
+    EntityMapping,
+    SourceConfig,
+    TableConfig,
+    load_sources,
+)
+from cx_pipeline.sources.validate import validate
+from cx_pipeline.warehouse.config_files import ConfigError, ConfigModel, read_config
+from tests.sources.conftest import ORDER_MAPPING, Site, shop_config
+
+GOOD = shop_config("files: '*.csv'", ORDER_MAPPING)
+
+
+TWO_PLACES = "path: ../in\n    url: sqlite:///x"
+BAD_ENCODING = "'*.csv'\n        encoding: utf9"
+WITH_TABLE = "'*.csv'\n        table: orders"
+TOTAL = "total_amount: amount"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ("files:", "fiels:", 8, 'orders.fiels: "fiels" is not known here; did you mean "files"?'),
+        ("path: ../in", TWO_PLACES, 3, "shop: give either path: (files) or url: (a database)"),
+        ("zone: UTC", "zone: Cph", 5, 'time_zone: no time zone is named "Cph"; write an IANA name'),
+        ("'*.csv'", BAD_ENCODING, 9, 'orders.encoding: no encoding is named "utf9"; common ones'),
+        ("'*.csv'", "'*.data'", 7, "orders: the file name does not tell the format; add format:"),
+        ("'*.csv'", WITH_TABLE, 9, "orders.table: the source is a folder; this word belongs"),
+        ("files: '*.csv'", "format: csv", 7, "tables.orders: give either files:"),
+        ("  order:", "  ordr:", 11, 'no entity of the input contract is named "ordr"; did you'),
+        (
+            "email: email",
+            "e_mail: email",
+            14,
+            'order has no column "e_mail"; did you mean "email"?',
+        ),
+        (f"{TOTAL}\n", "\n", 11, "order needs total_amount; map each of them"),
+        (TOTAL, "total_amount: {expresion: x}", 17, 'did you mean "expression"?'),
+        (TOTAL, "total_amount: {expression: x, decimal: x}", 17, "should be '.' or ','"),
+        (TOTAL, "total_amount:", 17, "total_amount"),
+        ("  shop:", "  Web-Shop:", 3, "a source's name is lower case letters, digits and _"),
+        ("      orders:", "      Orders:", 7, "a table's name is lower case letters"),
+        ("email: email", "order_id: email", 14, 'found duplicate key "order_id"; keep one'),
+        ("path: ../in", "path: [", 6, "not valid YAML"),
+        ("path: ../in", "path: 'x", 8, "not valid YAML"),
+    ],
+)
+def test_a_fault_names_file_line_and_remedy(
+    site: Site, old: str, new: str, line: int, said: str
+) -> None:
+    site.configure(GOOD.replace(old, new))
+    with pytest.raises(ConfigError) as error:
+        load_sources(site.settings)
+    assert f"config/sources.yml line {line}: " in str(error.value)
+    assert said in str(error.value)
+
+
+def test_every_fault_is_told_at_once(site: Site) -> None:
+    faulty = GOOD.replace("email: email", "e_mail: email").replace("total_amount", "totl_amount")
+    site.configure(faulty)
+    with pytest.raises(ConfigError) as error:
+        load_sources(site.settings)
+    assert len(str(error.value).splitlines()) == 3
+
+
+def test_a_missing_file_and_a_missing_key_say_so(tmp_path: Path) -> None:
+    class Model(ConfigModel):
+        name: str
+        count: int = 1
+
+    with pytest.raises(ConfigError, match="does not exist; create it"):
+        read_config(tmp_path / "none.yml", Model)
+    path = tmp_path / "some.yml"
+    path.write_text("# nothing\n")
+    with pytest.raises(ConfigError, match='some.yml line 1: name: is missing; add "name:".'):
+        read_config(path, Model)
+    path.write_text("- a\n")
+    with pytest.raises(ConfigError, match="line 1: must start with a key"):
+        read_config(path, Model)
+    path.write_text("name: x\ncount: many\n")
+    with pytest.raises(ConfigError, match=r"line 2: count: input should be .* \(given: 'many'\)"):
+        read_config(path, Model)
+
+
+def test_lists_and_nested_models_have_their_lines_too(tmp_path: Path) -> None:
+    class Inner(BaseModel, extra="forbid"):
+        name: str
+
+    class Outer(BaseModel):
+        items: list[Inner] | None = None
+
+    path = tmp_path / "some.yml"
+    path.write_text("items:\n  - name: a\n  - nam: b\n")
+    with pytest.raises(ConfigError) as error:
+        read_config(path, Outer)
+    assert 'line 3: items.1.nam: "nam" is not known here; did you mean "name"?' in str(error.value)
+
+
+def test_a_country_named_no_stays_a_country(tmp_path: Path) -> None:
+    """YAML 1.1 reads NO as false; we read 1.2."""
+
+    class Model(ConfigModel):
+        country: str
+
+    path = tmp_path / "some.yml"
+    path.write_text("country: NO\n")
+    assert read_config(path, Model).country == "NO"
+
+
+def _problems(site: Site) -> list[str]:
+    return [str(problem) for problem in validate(site.settings)]
+
+
+def test_validate_finds_nothing_wrong_with_a_good_company(site: Site) -> None:
+    site.configure(GOOD)
+    site.write("a.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
+    assert _problems(site) == []
+    assert not site.settings.lake_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("*.csv", "*.none.csv", "no file matches *.none.csv below ../in."),
+        ("../in", "../nowhere", "there is no folder"),
+        (
+            "email: email",
+            "email: mail",
+            'file a.csv: the column "mail" is missing, which order.email is made from',
+        ),
+        ("email: email", "email: upper(email", "DuckDB does not understand `upper(email`"),
+        (
+            "ordered_at: placed",
+            "ordered_at: '1'",
+            "gives INTEGER, but the column is timestamp; for a number since 1970 add epoch",
+        ),
+        ("delimiter", "delimiter", None),
+    ],
+)
+def test_validate_tells_before_any_run(site: Site, old: str, new: str, said: str | None) -> None:
+    site.configure(GOOD.replace(old, new))
+    site.write("a.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
+    problems = _problems(site)
+    if said is None:
+        assert problems == []
+        return
+    assert len(problems) == 1
+    assert said in problems[0]
+    assert "config/sources.yml line " in problems[0]
+
+
+def test_validate_guesses_a_misspelt_json_key(site: Site) -> None:
+    site.configure(GOOD.replace("*.csv", "*.jsonl").replace("email: email", "email: emial"))
+    site.write_lines("a.jsonl", {"order_no": 1, "email": "a@x.dk", "amount": 1, "placed": "2026"})
+    assert [
+        'no record has the key "emial"; did you mean "email"?' in text for text in _problems(site)
+    ] == [True]
+
+
+def test_validate_checks_the_columns_of_a_database(site: Site) -> None:
+    site.configure(
+        """
+sources:
+  erp:
+    url: sqlite:///../in/erp.sqlite
+    tables:
+      customers:
+        cursor: changed
+        entities:
+          contact: {columns: {contact_id: id, email: mail}}
+      visits: {}
+"""
+    )
+    site.write_sqlite("erp.sqlite", "create table customers (id, email)")
+    problems = "\n".join(_problems(site))
+    assert 'line 7: sources.erp.tables.customers.cursor: there is no column "changed"' in problems
+    assert '`mail` names the column "mail", which the table has not' in problems
+    assert "line 10: sources.erp.tables.visits: no such table: visits" in problems
+
+
+def test_a_variable_that_is_not_set_is_told(site: Site) -> None:
+    site.configure(GOOD.replace("../in", "'${CX_TEST_NOT_SET}/in'"))
+    assert "sources.yml names ${CX_TEST_NOT_SET}, which is not set" in _problems(site)[0]
+
+
+def test_the_page_about_sources_names_every_word_and_its_example_is_valid(site: Site) -> None:
+    page = (PROJECT_DIR / "docs" / "sources.md").read_text(encoding="utf-8")
+    for model in (SourceConfig, TableConfig, EntityMapping, ColumnMapping):
+        for word in model.model_fields:
+            assert f"`{word}`" in page or f"{word}:" in page, word
+    site.configure(page.split("```yaml\n")[1].split("```")[0])
+    assert list(load_sources(site.settings).sources) == ["crm", "erp"]
