@@ -14,6 +14,7 @@ import duckdb
 import pytest
 
 from cx_pipeline.demo.simulator import simulate
+from cx_pipeline.settings import PROJECT_DIR
 from tests.conftest import CX, Company, run_cx
 
 # Columns that say when and in which load something came; all else is the same after any history.
@@ -212,7 +213,7 @@ def test_the_secret_of_the_keyed_hash_is_nowhere_in_the_data_folder(demo_company
 
 def test_a_data_folder_takes_only_one_company(demo_company, tmp_path):
     other = tmp_path / "config"
-    shutil.copytree("config", other)
+    shutil.copytree(PROJECT_DIR / "config", other)
     company_yml = other / "company.yml"
     company_yml.write_text(re.sub(r"(?m)^company:.*$", "company: Another", company_yml.read_text()))
     done = run_cx("run", "--config", other, "--data", demo_company.data_dir, check=False)

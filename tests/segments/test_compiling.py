@@ -147,7 +147,7 @@ def test_no_value_changes_what_is_asked(house, value, others):
     assert query.sql == plain.sql
     found = {row[0] for row in house.execute(query.sql, query.parameters).fetchall()}
     assert found <= {"ann", "bob", "cai", "dea"}
-    assert value.strip() in query.parameters.values()
+    assert value in query.parameters.values()
     assert house.execute("select count(*) from customer_360.customers").fetchall() == [(5,)]
 
 

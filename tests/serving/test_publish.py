@@ -1,4 +1,3 @@
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -215,13 +214,12 @@ def test_only_part_of_identity_is_published(publish_now, settings):
 def test_a_failed_check_leaves_the_old_version(publish_now, warehouse, settings, monkeypatch):
     publish_now()
     fill_warehouse(warehouse, 2)
-    monkeypatch.setattr("cx_pipeline.serving.publish._verify", _refuse)
-    with pytest.raises(RuntimeError, match="refused"):
-        publish_now()
-    monkeypatch.undo()
+    with monkeypatch.context() as refusing:
+        refusing.setattr("cx_pipeline.serving.publish._verify", _refuse)
+        with pytest.raises(RuntimeError, match="refused"):
+            publish_now()
 
     assert read(settings, "select version from publication.version") == [(1,)]
-    os.chdir(settings.data_dir)
     assert publish_now().is_new
     assert not list(settings.serving_dir.glob(".bi*"))
 
