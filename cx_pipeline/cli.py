@@ -8,7 +8,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import duckdb
 import typer
@@ -42,21 +42,40 @@ def _settings(config: Path | None, data: Path | None) -> Settings:
     return settings
 
 
-def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) -> None:
-    """Run with one progress bar a room, then say what came of it; exit 1 when it failed."""
-    # Importing Dagster and dbt takes seconds; `cx --help` should not wait for them.
-    from cx_pipeline.warehouse.company import DataFolderTakenError, claim_data_folder
+def _fail(error: object) -> NoReturn:
+    console.print(f"[red]failed[/red] {error}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1)
+
+
+def _claimed(settings: Settings) -> Settings:
+    """Make sure that the data folder is this company's; exit 1 when it is not."""
+    from cx_pipeline.warehouse.company import DataFolderError, claim_data_folder
     from cx_pipeline.warehouse.config_files import ConfigError
-    from cx_pipeline.warehouse.run import Progress as Made
-    from cx_pipeline.warehouse.run import planned_assets, run_pipeline
+    from cx_pipeline.warehouse.session import IdentityKeyMissingError
 
     try:
         claim_data_folder(settings)
+    except (ConfigError, DataFolderError, IdentityKeyMissingError) as error:
+        _fail(error)
+    return settings
+
+
+def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) -> None:
+    """Run with one progress bar a room, then say what came of it; exit 1 when it failed."""
+    # Importing Dagster and dbt takes seconds; `cx --help` should not wait for them.
+    from cx_pipeline.warehouse.config_files import ConfigError
+    from cx_pipeline.warehouse.fingerprint import rules_moved
+    from cx_pipeline.warehouse.run import Progress as Made
+    from cx_pipeline.warehouse.run import UnknownRoomError, planned_assets, run_pipeline
+
+    try:
         with console.status("Reading config and models"):
             planned = planned_assets(settings, rooms)
-    except (ConfigError, DataFolderTakenError) as error:
-        console.print(f"[red]failed[/red] {error}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+    except (ConfigError, UnknownRoomError) as error:
+        _fail(error)
+    published = settings.serving_dir / "bi.duckdb"
+    if published.exists() and rules_moved(settings):
+        console.print("Config or code has changed since the last run: all rows are built anew.")
     bars = Progress(
         TextColumn("{task.description:<13}"),
         BarColumn(bar_width=30),
@@ -92,7 +111,6 @@ def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) ->
         raise typer.Exit(1)
     if not done.get("staging", rooms):
         console.print("Nothing new in the sources, config or code: everything stands as it is.")
-    published = settings.serving_dir / "bi.duckdb"
     if published.exists():
         _print_kpis(published)
         console.print(f"\nPublished   {published}", highlight=False, soft_wrap=True)
@@ -148,7 +166,7 @@ def run(
     ] = False,
 ) -> None:
     """Run the pipeline on what the sources hold now."""
-    _run(_settings(config, data), select or [], full_refresh=full_refresh)
+    _run(_claimed(_settings(config, data)), select or [], full_refresh=full_refresh)
 
 
 @app.command()
@@ -161,7 +179,7 @@ def demo(
     """Write the demo company's exports, then run the pipeline on them."""
     from cx_pipeline.demo.simulator import simulate
 
-    settings = _settings(PROJECT_DIR / "config", data)
+    settings = _claimed(_settings(PROJECT_DIR / "config", data))
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     with console.status(f"Writing the exports of a company of {customers:,} people"):
         simulate(
@@ -224,9 +242,11 @@ def dev(
     port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000,
 ) -> None:
     """Open the Dagster UI and daemon on the same data, on this machine only."""
-    from cx_pipeline.warehouse.instance import prepare_dagster_home
+    from cx_pipeline.warehouse.instance import dagster_instance, end_dead_runs
 
-    prepare_dagster_home(_settings(config, data))
+    settings = _claimed(_settings(config, data))
+    with dagster_instance(settings) as instance:
+        end_dead_runs(settings, instance)
     dagster = Path(sys.executable).with_name("dagster")
     command = [str(dagster), "dev", "-w", str(PROJECT_DIR / "workspace.yaml")]
     command += ["-h", "127.0.0.1", "-p", str(port)]

@@ -5,7 +5,11 @@ import dagster as dg
 from cx_pipeline.serving.catalogue import is_published
 from cx_pipeline.serving.publish import publish
 from cx_pipeline.settings import load_settings
-from cx_pipeline.warehouse.fingerprint import note_published
+from cx_pipeline.warehouse.fingerprint import (
+    HalfBuiltError,
+    note_published,
+    refuse_half_built,
+)
 from cx_pipeline.warehouse.project import manifest_as_dict
 from cx_pipeline.warehouse.session import connect
 
@@ -39,6 +43,10 @@ def build_serving_asset(dbt_models: dg.AssetsDefinition) -> dg.AssetsDefinition:
     )
     def bi(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         settings = load_settings()
+        try:
+            refuse_half_built(settings, context.run_id)
+        except HalfBuiltError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
         manifest = manifest_as_dict(settings)
         with connect(settings) as con:
             publication = publish(con, settings, manifest, run_id=context.run_id)

@@ -72,6 +72,7 @@ def publish(
     """
     directory = settings.serving_dir
     directory.mkdir(parents=True, exist_ok=True)
+    next_version = 1 + max([0, *_versions(directory)])
     _sweep(directory)
     tables = published_tables(manifest, _existing_columns(con))
     facts = {table.key: _count_and_hash(con, table, catalogue=None) for table in tables}
@@ -84,11 +85,11 @@ def publish(
         path = directory / f"bi-{version}.duckdb"
         is_new = False
     else:
-        version = 1 + max([0, *_versions(directory)])
+        version = next_version
         path = _build(con, directory, version, tables, facts, content, run_id)
         _swap(directory, path)
         is_new = True
-    for old in sorted(_versions(directory))[:-KEPT_VERSIONS]:
+    for old in _versions(directory)[:-KEPT_VERSIONS]:
         # Whoever still reads the file keeps it: its name goes, its bytes stay until they close it.
         with suppress(OSError):
             (directory / f"bi-{old}.duckdb").unlink()
@@ -103,8 +104,13 @@ def publish(
 
 
 def _sweep(directory: Path) -> None:
-    for path in directory.iterdir():
-        if _LEFTOVER.match(path.name):
+    """Take away what killed publications left: half-built files, and versions never linked to."""
+    link = directory / LINK_NAME
+    linked = _VERSION_FILE.match(link.readlink().name) if link.is_symlink() else None
+    for path in list(directory.iterdir()):
+        named = _VERSION_FILE.match(path.name)
+        never_linked = named and linked and int(named[1]) > int(linked[1])
+        if never_linked or _LEFTOVER.match(path.name):
             path.unlink()
 
 

@@ -127,11 +127,14 @@ def _contract_views(config: SourcesConfig) -> dg.AssetsDefinition:
             keys = {key for key in everything if key.path[1] == source_name}
         for entity in table.entities:
             feeding[entity] |= keys
-    specs = [
-        _spec(entity.table, entity.description, feeding[entity.name])
+    specs = [_spec(name, description, everything) for name, description in BOOKS.items()]
+    # An entity that nothing is mapped to comes after the landing too: without a parent Dagster
+    # would make it, and ask whether there is anything to do, before anything is landed.
+    landed = {specs[0].key}
+    specs += [
+        _spec(entity.table, entity.description, feeding[entity.name] or landed)
         for entity in entity_contract().values()
     ]
-    specs += [_spec(name, description, everything) for name, description in BOOKS.items()]
     # They need no landing, but with other parents than the views they would be a step of their own,
     # and split dbt's first part in two besides: 2 s of a run.
     specs += [
@@ -155,7 +158,8 @@ def _contract_views(config: SourcesConfig) -> dg.AssetsDefinition:
                     context.log.info("nothing new in sources, config or code: the rest is skipped")
                     return
                 note_begin(connection, settings, context.run_id)
-            for key in sorted(context.selected_asset_keys):
+            # In the order of the specs: Dagster wants the books before what comes after them.
+            for key in [spec.key for spec in specs if spec.key in context.selected_asset_keys]:
                 metadata = table_metadata(connection, ".".join(key.path))
                 yield dg.MaterializeResult(asset_key=key, metadata=metadata)
 

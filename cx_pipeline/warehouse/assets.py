@@ -12,6 +12,7 @@ from dagster_dbt import DagsterDbtTranslator, dbt_assets
 from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY
 
 from cx_pipeline.settings import load_settings
+from cx_pipeline.warehouse.fingerprint import rules_moved
 from cx_pipeline.warehouse.project import (
     NodeResult,
     build,
@@ -52,7 +53,7 @@ def build_dbt_assets() -> dg.AssetsDefinition:
             if spec.key in context.selected_asset_check_keys
         }
         failed: list[NodeResult] = []
-        full_refresh = FULL_REFRESH_TAG in context.run.tags
+        full_refresh = FULL_REFRESH_TAG in context.run.tags or rules_moved(settings)
         for result in build(settings, [*model_keys, *checks], full_refresh=full_refresh):
             if not result.is_successful:
                 failed.append(result)
@@ -62,6 +63,7 @@ def build_dbt_assets() -> dg.AssetsDefinition:
                     metadata={
                         "seconds": round(result.seconds, 3),
                         "dagster/row_count": result.row_count,
+                        "dagster/column_schema": dg.TableSchema(list(result.columns)),
                     },
                 )
             elif result.unique_id in checks and result.status != "skipped":

@@ -1,12 +1,16 @@
-"""What config/company.yml says of the company as a whole."""
+"""What config/company.yml says of the company as a whole, and whose a data folder is."""
 
+import hmac
+import os
 from decimal import Decimal
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from cx_pipeline.settings import Settings
 from cx_pipeline.warehouse.config_files import read_config
+from cx_pipeline.warehouse.session import identity_secret
 
 
 class Quarantine(BaseModel):
@@ -51,23 +55,47 @@ def read_company(settings: Settings) -> Company:
     return read_config(settings.config_file("company.yml"), Company)
 
 
-class DataFolderTakenError(RuntimeError):
-    """The data folder holds another company's lake."""
+class DataFolderError(RuntimeError):
+    """The data folder belongs to another company, or to another identity key."""
 
 
 def claim_data_folder(settings: Settings) -> None:
-    """Write the company's name into an unclaimed data folder; refuse another company's.
+    """Write company and key into an unclaimed data folder; refuse another company's or key's.
+
+    The folder is closed to other users of the machine from here on, except for what is published.
 
     Raises:
-        DataFolderTakenError: The folder belongs to another company.
+        DataFolderError: The folder belongs to another company, or to another key.
+        IdentityKeyMissingError: CX_IDENTITY_KEY is empty.
     """
+    # Lake, warehouse and their temporary files hold names and addresses.
+    os.umask(0o077)
+    for folder, mode in ((settings.data_dir, 0o711), (settings.serving_dir, 0o755)):
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            folder.chmod(mode)
     name = read_company(settings).company
-    path = settings.data_dir / "company"
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        path.write_text(name)
-    elif (owner := path.read_text()) != name:
-        raise DataFolderTakenError(
+    owner = _claim(settings.data_dir / "company", name)
+    if owner != name:
+        raise DataFolderError(
             f"{settings.data_dir} holds the data of {owner!r}, but {settings.config_dir} describes "
             f"{name!r}. Give this company a folder of its own with --data."
         )
+    # Tells a wrong key from the right one, and gives neither away.
+    label = b"the identity key of this data folder"
+    proof = hmac.digest(identity_secret(settings), label, "sha256").hex()
+    path = settings.data_dir / "identity_key.check"
+    if _claim(path, proof) != proof:
+        raise DataFolderError(
+            f"CX_IDENTITY_KEY is not the key that {settings.data_dir} was built with: every "
+            "customer would stand in it twice. Bring the old key back into .env. If it is lost, "
+            f"delete {path} and {settings.warehouse_path} and run again: everything is rebuilt "
+            "from the lake, and every customer gets another id."
+        )
+
+
+def _claim(path: Path, claim: str) -> str:
+    """Write a claim into a file that does not exist yet; return what the file says."""
+    if not path.exists():
+        path.write_text(claim)
+    return path.read_text()

@@ -1,10 +1,13 @@
-"""Whether a run has anything to do: what the last published run was made of, and what is now.
+"""What a run goes by, and what the published file was made of.
 
 A run's result depends on the landed rows, config/, the code and the date (a consent expires
-without anybody sending a row). When none of them moved, everything behind the lake stands.
+without anybody sending a row). When none of them moved, everything behind the lake stands. When
+config or code moved, rows that are built already no longer say what the same rows would give now,
+so tables that grow by increments are built anew.
 """
 
 import hashlib
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,22 +15,48 @@ import duckdb
 
 from cx_pipeline.settings import DBT_PROJECT_DIR, PROJECT_DIR, Settings
 
-_CODE = ((PROJECT_DIR / "cx_pipeline", "**/*.py"), (DBT_PROJECT_DIR, "[dm]*/**/*.*"))
+_CODE = (
+    (PROJECT_DIR / "cx_pipeline", "**/*.py"),
+    (DBT_PROJECT_DIR, "[dm]*/**/*.*"),
+    (DBT_PROJECT_DIR, "*.yml"),
+)
+
+
+class HalfBuiltError(RuntimeError):
+    """The warehouse holds what a run that did not end well left."""
+
+
+def _hash_of(files: list[Path], *also: str) -> str:
+    digest = hashlib.sha256(repr(also).encode())
+    for path in sorted(set(files)):
+        digest.update(str(path).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _config_files(settings: Settings) -> list[Path]:
+    folders = {settings.config_dir, PROJECT_DIR / "config"}
+    return [path for folder in folders for path in folder.rglob("*.yml")]
+
+
+def rules_hash(settings: Settings) -> str:
+    """Return a SHA-256 over what decides how a landed row is built.
+
+    That is the code and config/ without its segments, which are compiled anew in every run.
+    """
+    config = [path for path in _config_files(settings) if path.parent.name != "segments"]
+    return _hash_of(config + [path for folder, glob in _CODE for path in folder.glob(glob)])
 
 
 def run_fingerprint(connection: duckdb.DuckDBPyConnection, settings: Settings) -> str:
     """Return a SHA-256 over everything that decides a run's result."""
-    digest = hashlib.sha256()
-    digest.update(f"{duckdb.__version__} {datetime.now(UTC).date()}".encode())
     loads = connection.execute("select load_id, loaded_at from sources.loads order by load_id")
-    digest.update(repr(loads.fetchall()).encode())
-    folders = {settings.config_dir, PROJECT_DIR / "config"}
-    files = [path for folder in sorted(folders) for path in folder.rglob("*.yml")]
-    for folder, pattern in (*_CODE, (DBT_PROJECT_DIR, "*.yml")):
-        files += folder.glob(pattern)
-    for path in sorted(files):
-        digest.update(str(path).encode() + path.read_bytes())
-    return digest.hexdigest()
+    return _hash_of(
+        _config_files(settings),
+        rules_hash(settings),
+        duckdb.__version__,
+        str(datetime.now(UTC).date()),
+        repr(loads.fetchall()),
+    )
 
 
 def _published(settings: Settings) -> Path:
@@ -38,24 +67,57 @@ def _begun(settings: Settings) -> Path:
     return settings.data_dir / "warehouse.begun"
 
 
+def _read(path: Path) -> dict[str, str]:
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
 def has_nothing_to_do(connection: duckdb.DuckDBPyConnection, settings: Settings) -> bool:
     """Whether the published file already holds what a whole run would make now."""
-    path = _published(settings)
-    published = (settings.serving_dir / "bi.duckdb").exists() and path.exists()
-    return published and path.read_text() == run_fingerprint(connection, settings)
+    if not (settings.serving_dir / "bi.duckdb").exists() or _begun(settings).exists():
+        return False
+    made_of = _read(_published(settings)).get("fingerprint")
+    return made_of == run_fingerprint(connection, settings)
+
+
+def rules_moved(settings: Settings) -> bool:
+    """Whether config or code is not what the warehouse's rows were built by.
+
+    The rows of a run that did not end well count as built by the rules of the last one that did.
+    """
+    return _read(_published(settings)).get("rules") != rules_hash(settings)
 
 
 def note_begin(connection: duckdb.DuckDBPyConnection, settings: Settings, run_id: str) -> None:
     """Note what a whole run goes by, as it was when the run had landed everything."""
-    _begun(settings).write_text(f"{run_id} {run_fingerprint(connection, settings)}")
+    noted = {
+        "run_id": run_id,
+        "fingerprint": run_fingerprint(connection, settings),
+        "rules": rules_hash(settings),
+    }
+    path = _begun(settings)
+    aside = path.with_suffix(".noting")
+    aside.write_text(json.dumps(noted))
+    aside.replace(path)
+
+
+def refuse_half_built(settings: Settings, run_id: str) -> None:
+    """Refuse to publish what another run, begun and not ended well, left in the warehouse.
+
+    Raises:
+        HalfBuiltError: Another whole run began and did not publish.
+    """
+    begun = _read(_begun(settings)).get("run_id", run_id)
+    if begun != run_id:
+        raise HalfBuiltError(
+            f"run {begun} began and did not end well, so the warehouse may hold half of it. "
+            "Readers keep what was published before. Run everything: `cx run`."
+        )
 
 
 def note_published(settings: Settings, run_id: str) -> None:
     """Note that the published file holds what this run went by, if it was a whole run."""
-    path = _begun(settings)
-    begun_run_id, _, fingerprint = (
-        path.read_text().partition(" ") if path.exists() else ("", "", "")
-    )
-    if begun_run_id == run_id:
-        path.write_text(fingerprint)
-        path.replace(_published(settings))
+    if _read(_begun(settings)).get("run_id") == run_id:
+        _begun(settings).replace(_published(settings))

@@ -1,13 +1,15 @@
 """The Dagster instance of a data folder: one place for runs from the CLI, the UI and schedules."""
 
 import os
+import time
 
 import dagster as dg
 
 from cx_pipeline.settings import Settings
+from cx_pipeline.warehouse.lease import LeaseHeldError, lease
 
-# One run at a time: the warehouse has one writer. Slots are freed after a crash, otherwise the
-# next run would wait for ever.
+# One run at a time: the warehouse has one writer. Whoever is still running after six hours hangs:
+# 650 million touchpoints take less than one.
 INSTANCE_CONFIG = """\
 telemetry:
   enabled: false
@@ -17,7 +19,7 @@ concurrency:
 run_monitoring:
   enabled: true
   start_timeout_seconds: 120
-  free_slots_after_run_end_seconds: 10
+  max_runtime_seconds: 21600
 run_retries:
   enabled: true
   max_retries: 1
@@ -47,3 +49,26 @@ def dagster_instance(settings: Settings) -> dg.DagsterInstance:
     """Open the instance of a data folder."""
     prepare_dagster_home(settings)
     return dg.DagsterInstance.get()
+
+
+# A run takes the lease within a moment of its start, or waits while another one holds it.
+_STARTING_SECONDS = 10
+
+
+def end_dead_runs(settings: Settings, instance: dg.DagsterInstance) -> None:
+    """Mark runs as failed whose process is gone, so that queued ones need not wait for them.
+
+    Dagster cannot see that a process it did not start was killed: such a run would stay "started",
+    and with one run at a time the next one would wait for ever. Nobody holds the lease means that
+    nobody runs.
+    """
+    try:
+        with lease(settings.data_dir, "looking for dead runs"):
+            for record in instance.get_run_records(
+                dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
+            ):
+                if time.time() - (record.start_time or 0) > _STARTING_SECONDS:
+                    message = "The process of this run ended without a word; it was killed."
+                    instance.report_run_failed(record.dagster_run, message)
+    except LeaseHeldError:
+        return

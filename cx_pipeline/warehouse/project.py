@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
+import dagster as dg
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.adapters.factory import FACTORY
 from dbt.artifacts.schemas.results import NodeStatus
@@ -43,6 +44,7 @@ class NodeResult:
     seconds: float
     failures: int
     row_count: int | None = None
+    columns: tuple[dg.TableColumn, ...] = ()
 
     @property
     def is_successful(self) -> bool:
@@ -121,15 +123,20 @@ def _problems(manifest: Manifest, unique_id: str) -> str:
     return "\n".join(row[0] for row in table.rows)
 
 
-def _row_count(manifest: Manifest, unique_id: str) -> int | None:
-    """Count a table that dbt has just built, over dbt's own connection."""
-    node = manifest.nodes.get(unique_id)
+def _with_table(manifest: Manifest, result: NodeResult) -> NodeResult:
+    """Add row count and columns of the table that dbt has just built, over its own connection."""
+    node = manifest.nodes.get(result.unique_id)
     if node is None or node.resource_type != NodeType.Model:
-        return None
+        return result
     adapter = FACTORY.lookup_adapter("duckdb")
-    with adapter.connection_named(f"row_count_{unique_id}"):
-        _, table = adapter.execute(f"select count(*) from {node.relation_name}", fetch=True)
-    return int(table.rows[0][0])
+    with adapter.connection_named(f"table_of_{result.unique_id}"):
+        _, counted = adapter.execute(f"select count(*) from {node.relation_name}", fetch=True)
+        _, described = adapter.execute(f"describe {node.relation_name}", fetch=True)
+    columns = []
+    for name, data_type in ((row["column_name"], row["column_type"]) for row in described.rows):
+        told = node.columns.get(name)
+        columns.append(dg.TableColumn(name, data_type, told.description if told else None))
+    return replace(result, row_count=int(counted.rows[0][0]), columns=tuple(columns))
 
 
 def build(
@@ -181,7 +188,7 @@ def build(
     try:
         while (result := queue.get()) is not None:
             if result.is_successful:
-                yield replace(result, row_count=_row_count(manifest, result.unique_id))
+                yield _with_table(manifest, result)
             else:
                 told = _problems(manifest, result.unique_id)
                 yield replace(result, message=told or result.message)

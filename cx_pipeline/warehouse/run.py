@@ -17,10 +17,17 @@ from dagster import DagsterEventType
 
 from cx_pipeline.settings import Settings, load_settings
 from cx_pipeline.warehouse.assets import FULL_REFRESH_TAG
-from cx_pipeline.warehouse.instance import dagster_instance, prepare_dagster_home
+from cx_pipeline.warehouse.config_files import did_you_mean
+from cx_pipeline.warehouse.instance import (
+    dagster_instance,
+    end_dead_runs,
+    prepare_dagster_home,
+)
 from cx_pipeline.warehouse.session import ROOMS
 
 JOB_NAME = "cx_run"
+RUN_ROOMS = (*ROOMS, "serving")
+"""The rooms that a run makes, in the order of the house."""
 _LOGGER_NAME = "cx_pipeline.run"
 
 
@@ -92,12 +99,24 @@ def load_job() -> dg.JobDefinition:
     return defs.resolve_job_def(JOB_NAME)
 
 
+class UnknownRoomError(ValueError):
+    """A run was asked for of a room that does not exist."""
+
+
 def planned_assets(settings: Settings, rooms: Iterable[str] = ()) -> dict[str, int]:
-    """Return how many assets a run makes in each room, in the order of the house."""
+    """Return how many assets a run makes in each room, in the order of the house.
+
+    Raises:
+        ConfigError: A file under config/ is wrong.
+        UnknownRoomError: There is no such room.
+    """
+    for room in rooms:
+        if room not in RUN_ROOMS:
+            raise UnknownRoomError(f'there is no room "{room}"{did_you_mean(room, RUN_ROOMS)}')
     prepare_dagster_home(settings)
     keys = load_job().asset_layer.executable_asset_keys
     counts = Counter(key.path[0] for key in keys if not rooms or key.path[0] in set(rooms))
-    return {room: counts[room] for room in (*ROOMS, "serving") if counts[room]}
+    return {room: counts[room] for room in RUN_ROOMS if counts[room]}
 
 
 def run_pipeline(
@@ -121,6 +140,7 @@ def run_pipeline(
     with ExitStack() as stack:
         stack.callback(logger.removeHandler, handler)
         instance = stack.enter_context(dagster_instance(settings))
+        end_dead_runs(settings, instance)
         job = dg.reconstructable(load_job)
         selection = None
         if rooms:

@@ -70,11 +70,8 @@ def prepare_connection(connection: duckdb.DuckDBPyConnection, settings: Settings
         )
 
 
-def prepare_session(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Set the two padded keys of HMAC-SHA256 (RFC 2104) as session variables.
-
-    `sha256(hmac_outer || unhex(sha256(hmac_inner || value)))` is then HMAC-SHA256, and the
-    secret stands in no SQL text, log or compiled model.
+def identity_secret(settings: Settings) -> bytes:
+    """Return the secret of the keyed hash.
 
     Raises:
         IdentityKeyMissingError: CX_IDENTITY_KEY is empty.
@@ -85,6 +82,19 @@ def prepare_session(connection: duckdb.DuckDBPyConnection, settings: Settings) -
             "CX_IDENTITY_KEY is not set. `make setup` writes one into .env; keep it for as long as "
             "the lake lives, every profile_key depends on it."
         )
+    return secret
+
+
+def prepare_session(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Set the two padded keys of HMAC-SHA256 (RFC 2104) as session variables.
+
+    `sha256(hmac_outer || unhex(sha256(hmac_inner || value)))` is then HMAC-SHA256, and the
+    secret stands in no SQL text, log or compiled model.
+
+    Raises:
+        IdentityKeyMissingError: CX_IDENTITY_KEY is empty.
+    """
+    secret = identity_secret(settings)
     if len(secret) > _HASH_BLOCK_BYTES:
         secret = hashlib.sha256(secret).digest()
     secret = secret.ljust(_HASH_BLOCK_BYTES, b"\0")

@@ -11,6 +11,7 @@ import duckdb
 
 from cx_pipeline.settings import Settings
 from cx_pipeline.warehouse.instance import dagster_instance
+from cx_pipeline.warehouse.lease import LeaseHeldError, lease
 
 Row = tuple[object, ...]
 
@@ -54,11 +55,15 @@ def read_status(settings: Settings) -> Status:
             _read_publication(status, connection)
     if settings.warehouse_path.exists():
         try:
-            with duckdb.connect(str(settings.warehouse_path), read_only=True) as connection:
+            with (
+                # Held by whoever writes; a run that starts now waits for this moment's look.
+                lease(settings.data_dir, "cx status"),
+                duckdb.connect(str(settings.warehouse_path), read_only=True) as connection,
+            ):
                 _read_sources(status, connection)
         except duckdb.CatalogException:
             status.sources = [("", "no run has come as far as staging yet", "", "", "")]
-        except duckdb.IOException:
+        except (LeaseHeldError, duckdb.IOException):
             status.sources = [("", "a run is writing the warehouse; ask again later", "", "", "")]
     return status
 

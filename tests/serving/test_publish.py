@@ -119,6 +119,23 @@ def test_a_reader_keeps_its_version_while_newer_ones_come(publish_now, warehouse
     assert read(settings, "select max(generation) from journey.touchpoints") == [(7,)]
 
 
+def test_versions_that_were_never_linked_push_out_none_that_was(
+    publish_now, warehouse, settings, monkeypatch
+):
+    publish_now()
+    for generation in range(2, 5):
+        fill_warehouse(warehouse, generation)
+        with monkeypatch.context() as killed:
+            killed.setattr("cx_pipeline.serving.publish._swap", _refuse)
+            with pytest.raises(RuntimeError, match="refused"):
+                publish_now()
+    fill_warehouse(warehouse, 1)
+
+    assert not publish_now().is_new
+    assert read(settings, "select max(generation) from journey.touchpoints") == [(1,)]
+    assert [path.name for path in settings.serving_dir.glob("bi-*")] == ["bi-1.duckdb"]
+
+
 def test_numbers_go_on_after_the_newest_file_was_taken_away(publish_now, warehouse, settings):
     publish_now()
     fill_warehouse(warehouse, 2)

@@ -3,6 +3,7 @@
 import dagster as dg
 import pytest
 
+from cx_pipeline.settings import PROJECT_DIR, load_settings
 from cx_pipeline.sources.assets import build_source_assets
 from cx_pipeline.sources.contract import entity_contract
 from tests.sources.conftest import ORDER_MAPPING, Site, shop_config
@@ -40,6 +41,15 @@ def test_keys_follow_the_house_and_views_depend_on_what_is_mapped_to_them(
         node = graph.get(key)
         assert node.group_name == "sources"
         assert node.description.startswith("One row per ")
+
+
+@pytest.mark.parametrize("example", ["olist", "completejourney"])
+def test_nothing_is_made_before_everything_is_landed(example: str) -> None:
+    settings = load_settings(PROJECT_DIR / "config" / "examples" / example)
+    tables, views = build_source_assets(settings)
+    without_parents = [spec.key for spec in views.specs if not spec.deps]
+    assert tables.keys
+    assert without_parents == []
 
 
 def test_a_run_shows_counts_and_a_source_that_fails_holds_up_no_other(

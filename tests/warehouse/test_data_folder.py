@@ -1,0 +1,180 @@
+"""Whose a data folder is, what its warehouse was built by, and which of its runs are dead."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+
+from cx_pipeline.settings import PROJECT_DIR, Settings, load_settings
+from cx_pipeline.warehouse import fingerprint, instance
+from cx_pipeline.warehouse.company import DataFolderError, claim_data_folder
+from cx_pipeline.warehouse.lease import lease
+from cx_pipeline.warehouse.run import UnknownRoomError, planned_assets
+from cx_pipeline.warehouse.session import IdentityKeyMissingError
+from cx_pipeline.warehouse.status import read_status
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CX_IDENTITY_KEY", "one key")
+    config = tmp_path / "config"
+    config.mkdir()
+    text = (PROJECT_DIR / "config" / "company.yml").read_text()
+    (config / "company.yml").write_text(text)
+    umask = os.umask(0o022)
+    yield load_settings(config, tmp_path / "data")
+    os.umask(umask)
+
+
+@pytest.fixture
+def warehouse() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    connection.execute("create schema sources")
+    connection.execute("create table sources.loads as select 1 as load_id, now() as loaded_at")
+    return connection
+
+
+def publish(settings: Settings, warehouse: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    settings.serving_dir.mkdir(parents=True, exist_ok=True)
+    fingerprint.note_begin(warehouse, settings, run_id)
+    (settings.serving_dir / "bi.duckdb").touch()
+    fingerprint.note_published(settings, run_id)
+
+
+def test_a_folder_is_refused_with_another_identity_key(settings, monkeypatch):
+    claim_data_folder(settings)
+    claim_data_folder(load_settings(settings.config_dir, settings.data_dir))
+    monkeypatch.setenv("CX_IDENTITY_KEY", "another key")
+    with pytest.raises(DataFolderError, match="would stand in it twice"):
+        claim_data_folder(load_settings(settings.config_dir, settings.data_dir))
+    monkeypatch.setenv("CX_IDENTITY_KEY", "")
+    with pytest.raises(IdentityKeyMissingError, match="make setup"):
+        claim_data_folder(load_settings(settings.config_dir, settings.data_dir))
+
+
+def test_only_what_is_published_can_be_read_by_other_users(settings):
+    # In a process of its own, for what it sets holds for the whole process.
+    script = (
+        "from pathlib import Path; import sys, duckdb\n"
+        "from cx_pipeline.settings import load_settings\n"
+        "from cx_pipeline.warehouse.company import claim_data_folder\n"
+        "settings = load_settings(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "claim_data_folder(settings)\n"
+        "settings.lake_dir.mkdir(); duckdb.connect(str(settings.warehouse_path))\n"
+    )
+    folders = (str(settings.config_dir), str(settings.data_dir))
+    subprocess.run([sys.executable, "-c", script, *folders], check=True, cwd=PROJECT_DIR)
+    closed = {path.name for path in settings.data_dir.iterdir() if not path.stat().st_mode & 0o077}
+    assert {"lake", "warehouse.duckdb", "company"} <= closed
+    assert "serving" not in closed
+    assert settings.serving_dir.stat().st_mode & 0o777 == 0o755
+    assert settings.data_dir.stat().st_mode & 0o777 == 0o711
+
+
+def test_a_run_has_nothing_to_do_until_a_load_config_or_day_moves(settings, warehouse):
+    assert not fingerprint.has_nothing_to_do(warehouse, settings)
+    publish(settings, warehouse, "first")
+    assert fingerprint.has_nothing_to_do(warehouse, settings)
+    warehouse.execute("insert into sources.loads values (2, now())")
+    assert not fingerprint.has_nothing_to_do(warehouse, settings)
+    assert not fingerprint.rules_moved(settings)
+
+
+def test_rows_are_built_anew_when_config_moved_but_not_for_a_segment(settings, warehouse):
+    assert fingerprint.rules_moved(settings)
+    publish(settings, warehouse, "first")
+    segments = settings.config_dir / "segments"
+    segments.mkdir()
+    (segments / "new.yml").write_text("segments: []")
+    assert not fingerprint.rules_moved(settings)
+    assert not fingerprint.has_nothing_to_do(warehouse, settings)
+    with (settings.config_dir / "company.yml").open("a") as company_yml:
+        company_yml.write("# another rate\n")
+    assert fingerprint.rules_moved(settings)
+    # A run that began by the new rules and was killed has not built everything by them.
+    fingerprint.note_begin(warehouse, settings, "killed")
+    assert fingerprint.rules_moved(settings)
+    publish(settings, warehouse, "second")
+    assert not fingerprint.rules_moved(settings)
+
+
+def test_what_a_killed_run_left_is_published_by_no_other(settings, warehouse):
+    settings.data_dir.mkdir()
+    fingerprint.refuse_half_built(settings, "first")
+    fingerprint.note_begin(warehouse, settings, "killed")
+    fingerprint.refuse_half_built(settings, "killed")
+    with pytest.raises(fingerprint.HalfBuiltError, match="run killed began"):
+        fingerprint.refuse_half_built(settings, "picked by hand")
+    publish(settings, warehouse, "whole")
+    fingerprint.refuse_half_built(settings, "picked by hand")
+
+
+def started_run(of: dg.DagsterInstance) -> str:
+    @dg.op
+    def nothing() -> None: ...
+
+    @dg.job
+    def some_job() -> None:
+        nothing()
+
+    run = of.create_run_for_job(some_job)
+    started = dg.DagsterEvent(
+        event_type_value=dg.DagsterEventType.RUN_START.value, job_name="some_job"
+    )
+    of.report_dagster_event(started, run_id=run.run_id)
+    assert of.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.STARTED
+    return run.run_id
+
+
+def test_a_run_whose_process_is_gone_holds_up_no_other(settings, monkeypatch):
+    monkeypatch.setattr(instance, "_STARTING_SECONDS", 0)
+    with dg.DagsterInstance.ephemeral() as dagster:
+        run_id = started_run(dagster)
+        time.sleep(0.01)
+        holding = "import sys, time; from pathlib import Path\n"
+        holding += "from cx_pipeline.warehouse.lease import lease\n"
+        holding += "with lease(Path(sys.argv[1]), 'a run'): print(flush=True); time.sleep(60)"
+        with subprocess.Popen(
+            [sys.executable, "-c", holding, str(settings.data_dir)],
+            stdout=subprocess.PIPE,
+            cwd=PROJECT_DIR,
+        ) as other:
+            other.stdout.readline()
+            instance.end_dead_runs(settings, dagster)
+            assert dagster.get_run_by_id(run_id).status == dg.DagsterRunStatus.STARTED
+            other.kill()
+        instance.end_dead_runs(settings, dagster)
+        assert dagster.get_run_by_id(run_id).status == dg.DagsterRunStatus.FAILURE
+
+
+def test_a_room_that_does_not_exist_is_named(settings):
+    with pytest.raises(UnknownRoomError, match='no room "segmnets"; did you mean "segments"'):
+        planned_assets(settings, ["segmnets"])
+
+
+def test_status_looks_at_the_warehouse_only_while_nobody_writes(settings):
+    settings.data_dir.mkdir()
+    duckdb.connect(str(settings.warehouse_path)).close()
+    assert "as far as staging" in read_status(settings).sources[0][1]
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from cx_pipeline.settings import load_settings\n"
+        "from cx_pipeline.warehouse.status import read_status\n"
+        "print(read_status(load_settings(data_dir=Path(sys.argv[1]))).sources)"
+    )
+    with lease(settings.data_dir, "a run"):
+        said = subprocess.run(
+            [sys.executable, "-c", script, str(settings.data_dir)],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=PROJECT_DIR,
+        )
+    assert "a run is writing" in said.stdout
