@@ -32,7 +32,7 @@ dev: setup ## open the Dagster UI and daemon on the same data
 test: setup ## run the test suite
 	@$(VENV)/python -m pytest
 
-lint: setup ## check style and that the definitions load
+lint: setup ## check the style of Python and SQL
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/sqlfluff lint -q dbt_project

@@ -137,7 +137,7 @@ def tables(results: dict[str, Any]) -> list[list[Row]]:
 
 
 def show(results: dict[str, Any], console: Console) -> None:
-    """Print the tables; figures are medians."""
+    """Print the tables; figures are medians, and of the demo the run with the median share."""
     for header, *rows in tables(results):
         table = Table(title_justify="left")
         for number, name in enumerate(header):
@@ -167,7 +167,7 @@ def write_page(results: dict[str, Any]) -> None:
     lines = [
         f"Measured {about['measured_at'][:10]} on {about['cpus']} cores and {about['memory_gb']} GB"
         f" with Python {about['python']} and DuckDB {about['duckdb']}; "
-        f"medians of {results['repeats']} runs.",
+        f"medians of {results['repeats']} runs (of the demo, the run with the median share).",
     ]
     for header, *rows in tables(results):
         lines += ["", "| " + " | ".join(header) + " |"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import Contender, measure, median
+from benchmarks.measuring import Contender, measure
 from cx_pipeline.settings import Settings, load_settings
 
 Interval = tuple[float, float]
@@ -83,9 +83,6 @@ def run_demo(customers: int, days: int, started_at: float) -> dict[str, Any]:
         "orchestration": orchestration,
         "orchestration_seconds": whole - work,
         "share": (whole - work) / whole,
-        "share_with_simulation": (whole - work) / (ended_at - started_at),
-        "statements": len(statements.intervals),
-        "events": log.event_count,
     }
 
 
@@ -95,7 +92,6 @@ class EventLog:
 
     run: Interval
     bodies: dict[str, list[Interval]] = field(default_factory=dict)
-    event_count: int = 0
 
 
 def split_time(
@@ -141,7 +137,6 @@ def read_event_log(settings: Settings) -> EventLog:
         ran: dict[str, list[Interval]] = {}
         rooms: dict[str, str] = {}
         for entry in instance.all_logs(run.dagster_run.run_id):
-            log.event_count += 1
             event = entry.dagster_event
             if event is None or event.step_key is None or "dbt_models" in event.step_key:
                 continue
@@ -181,6 +176,5 @@ def measure_whole_demo(
         **middle,
         "customers": customers,
         "days": days,
-        "seconds_median": median(runs, "seconds"),
         "measured": runs,
     }
