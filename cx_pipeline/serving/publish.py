@@ -31,6 +31,9 @@ STORAGE_VERSION = "v1.0.0"
 """Measured: a file in DuckDB 2.0's own format is refused by 1.2 to 1.5, which BI tools bundle;
 all of them read this one."""
 
+_SAYS_WHO = r"[^@\s]+@[^@\s]+\.[A-Za-z]{2,}|^\+[0-9]{8,15}$"
+"""An e-mail address anywhere in a text, or a text that is a phone number in E.164."""
+
 _VERSION_FILE = re.compile(r"^bi-(\d+)\.duckdb$")
 _LEFTOVER = re.compile(r"^\.bi-\d+\.duckdb\.building(\.wal)?$|^\.bi\.duckdb\.link$")
 
@@ -322,6 +325,7 @@ def _verify(
         raise PublicationError(f"{path.name} still has a write-ahead log beside it")
     with duckdb.connect(str(path), read_only=True) as reader:
         for table in tables:
+            _refuse_personal_values(reader, table)
             found = _count_and_hash(reader, table, catalogue=None)
             if found != facts[table.key]:
                 raise PublicationError(
@@ -338,6 +342,30 @@ def _verify(
         raise PublicationError(f"{uncommented} tables or columns have no comment in {path.name}")
     if stored != [(version,)]:
         raise PublicationError(f"{path.name} says it is version {stored}, not {version}")
+
+
+def _refuse_personal_values(reader: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Refuse a table with an e-mail address or phone number in a column that nobody tagged.
+
+    Tags say what a column should hold; this looks at what it holds.
+    """
+    texts = reader.execute(
+        "select column_name from duckdb_columns() where not internal and data_type = 'VARCHAR' "
+        "and schema_name = $1 and table_name = $2 order by column_index",
+        [table.schema, table.name],
+    ).fetchall()
+    for (column,) in texts:
+        (row,) = reader.execute(
+            f"select count(*) from {_name(table, None)} "
+            f"where regexp_matches({_identifier(column)}, $1)",
+            [_SAYS_WHO],
+        ).fetchall()
+        if row[0]:
+            raise PublicationError(
+                f"{table.key}.{column} holds what looks like an e-mail address or phone number in "
+                f"{row[0]} rows. Readers keep the old version. Give the column the `data_category` "
+                "that it deserves, or take the value out of what the source maps to it."
+            )
 
 
 def _swap(directory: Path, path: Path) -> None:

@@ -29,6 +29,8 @@ retention:
     purge_after_days: 90
   sensor:
     purge_after_days: {skipped: 7, failure: 30, success: 90}
+nux:
+  enabled: false
 freshness:
   enabled: true
 """

@@ -5,7 +5,7 @@ import duckdb
 import pytest
 
 from cx_pipeline.serving.catalogue import TableNotBuiltError, UndeclaredColumnError
-from cx_pipeline.serving.publish import Publication, publish
+from cx_pipeline.serving.publish import Publication, PublicationError, publish
 from cx_pipeline.settings import Settings
 from tests.serving.planted_warehouse import EMAIL, NAME, PHONE, fill_warehouse, make_manifest
 
@@ -193,6 +193,18 @@ def test_planted_personal_values_are_in_the_warehouse_but_not_in_the_published_b
     ):
         rows = repr(read(settings, f"select * from {schema}.{table}"))
         assert not any(planted in rows for planted in (EMAIL, PHONE, NAME))
+
+
+@pytest.mark.parametrize("value", [f"?mail={EMAIL}&x=1", PHONE])
+def test_a_personal_value_in_a_column_that_nobody_tagged_stops_the_publication(
+    publish_now, warehouse, settings, value
+):
+    publish_now()
+    warehouse.execute("create or replace table kpis.page as select $1 as landing_url", [value])
+
+    with pytest.raises(PublicationError, match=r"kpis\.page\.landing_url .* in 1 rows"):
+        publish(warehouse, settings, make_manifest(warehouse))
+    assert read(settings, "select version from publication.version") == [(1,)]
 
 
 def test_a_column_that_nobody_described_stops_the_publication(warehouse, settings):

@@ -14,8 +14,9 @@ normalised as (
         {{ normalised_identifiers(country='country') }},
         lower(trim(event_name)) as event_name,
         occurred_at,
-        page_url,
-        referrer,
+        -- The rest can hold anything, such as ?email=; campaigns come as utm columns.
+        split_part(split_part(page_url, '?', 1), '#', 1) as page_url,
+        split_part(split_part(referrer, '?', 1), '#', 1) as referrer,
         utm_source,
         utm_medium,
         utm_campaign,
