@@ -74,6 +74,7 @@ def claim_data_folder(settings: Settings) -> None:
         if not folder.exists():
             folder.mkdir(parents=True)
             folder.chmod(mode)
+    settings.inbox_dir.mkdir(exist_ok=True)
     name = read_company(settings).company
     owner = _claim(settings.data_dir / "company", name)
     if owner != name:
