@@ -1,5 +1,6 @@
 """config/sources.yml: every entity is filled, and only the planted defects are set aside."""
 
+import json
 from datetime import date
 
 import duckdb
@@ -13,11 +14,27 @@ from cx_pipeline.sources.landing import land
 from cx_pipeline.sources.views import register
 
 
+# The demo company has nobody who drops files.
+CONSENT_CHANGE = {
+    "consent_event_id": "1",
+    "crm_id": "K-1",
+    "email": "ann@example.org",
+    "phone": "+4520123456",
+    "purpose": "marketing",
+    "channel": "email",
+    "status": "withdrawn",
+    "captured_at": "2026-03-31T10:00:00Z",
+    "mechanism": "phone",
+}
+
+
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory):
     """The exports of a small company, landed and seen through the contract's views."""
     settings = load_settings(PROJECT_DIR / "config", tmp_path_factory.mktemp("data"))
     simulate(settings.exports_dir, settings.truth_dir, 500, 5, 60, date(2026, 3, 31))
+    settings.inbox_dir.mkdir()
+    (settings.inbox_dir / "consent_1.jsonl").write_text(json.dumps(CONSENT_CHANGE) + "\n")
     with duckdb.connect() as connection:
         outcomes = land(connection, settings)
         notes = register(connection, settings)
