@@ -13,7 +13,6 @@ from cx_pipeline.sources.contract import entity_contract
 from cx_pipeline.sources.landing import land
 from cx_pipeline.sources.views import register
 
-
 # The demo company has nobody who drops files.
 CONSENT_CHANGE = {
     "consent_event_id": "1",
