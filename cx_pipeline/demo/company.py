@@ -40,7 +40,7 @@ AMAZON_HEADER = (
     "purchases30d,sales30d\n"
 )
 _KRONER_PER_EURO = 7.46
-_KRONER_PER_POUND = 8.75
+_KRONER_PER_POUND = 8.70
 _SIGNALS = ("reading", "usage", "low_supply", "error")
 _METRICS = ("filter_remaining", "runtime", "filter_remaining", "error_code")
 _UNITS = ("percent", "hours", "percent", "code")

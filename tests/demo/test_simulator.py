@@ -400,3 +400,21 @@ def test_a_changed_row_of_the_erp_carries_a_later_cursor(month, tmp_path):
             ).fetchone()
             assert unseen == (0,), table
     erp.close()
+
+
+def test_the_world_ends_at_the_companys_midnight(month):
+    """Summer time has begun: midnight in Copenhagen is 22:00 UTC."""
+    ends = f"timestamp '{UNTIL} 22:00'"
+    latest = f"(select max(event_ts) from '{month}/exports/messaging/*.parquet')"
+    assert one(f"select {latest} between {ends} - interval 1 day and {ends}")
+    late = one(
+        f"select count(*) from '{month}/exports/messaging/events_*.parquet' "
+        f"where event_ts >= {ends}"
+    )
+    assert late == 0
+    # A day's file holds the company's day.
+    assert one(
+        "select bool_and(timezone('Europe/Copenhagen', timezone('UTC', event_ts))::date::varchar "
+        "= filename[-18:-9]) from read_parquet("
+        f"'{month}/exports/messaging/events_*.parquet', filename = true)"
+    )
