@@ -18,7 +18,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cx_pipeline.settings import DBT_PROJECT_DIR
 
 GRAINS = ("month", "week", "total")
 
@@ -89,7 +92,12 @@ def read_kpis(semantic_manifest: Mapping[str, Any]) -> list[Kpi]:
         if (model["defaults"] or {}).get("agg_time_dimension") == "as_of_date"
     }
     kpis = []
-    for name, metric in metrics.items():
+    # dbt's manifest has them in another order after each change of a file.
+    file = yaml.safe_load((DBT_PROJECT_DIR / "models/kpis/_kpis__metrics.yml").read_text())
+    order = [metric["name"] for metric in file["metrics"]]
+    order += sorted(metrics.keys() - set(order))
+    for name in (name for name in order if name in metrics):
+        metric = metrics[name]
         meta = ((metric.get("config") or {}).get("meta") or {}).get("kpi")
         if meta is None:
             continue

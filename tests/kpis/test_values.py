@@ -54,6 +54,9 @@ ROWS = {
         ('ann', 'DK', 'DKK'), ('bob', null, 'DKK') (customer_id, country, currency_code)""",
     "customer_360.customer_profiles": """
         ('k1', 'ann'), ('k2', 'bob') (profile_key, customer_id)""",
+    "kpis.fact_countries": """
+        ('order:o1', 'DK'), ('order:o2', 'DK'), ('order:o3', 'SE'), ('order:o4', null),
+        ('s1', 'DK'), ('s2', 'DK'), ('f1', 'DK'), ('case:c1', 'DK') (fact_id, country)""",
     "kpis.buyer_months": """
         ('1', date '2026-01-01', 'DK', 4, 1, 2, 3), ('2', date '2026-02-01', 'DK', 6, 3, 2, 2)
         (buyer_month_id, month_start, country, buyer_count, repeat_buyer_count,
@@ -149,14 +152,15 @@ def test_the_total_of_a_figure_is_what_the_rows_add_up_to(
     assert found == pytest.approx((value, numerator, denominator, n))
 
 
-def test_a_figure_by_month_and_by_the_customers_country(values):
+def test_a_figure_by_month_and_by_the_countries_of_its_facts(values):
     assert values("revenue", "month") == {
         "2026-01-01": (150, None, None, 2),
         "2026-02-01": (30, None, None, 1),
     }
     assert values("cancellation_rate", "month", "country") == {
         "DK": (0, 0, 2, 2),
-        "unknown": (0.5, 1, 2, 2),
+        "SE": (0, 0, 1, 1),
+        "unknown": (1, 1, 1, 1),
     }
 
 
