@@ -195,6 +195,15 @@ def test_phone_numbers_are_possible_and_given_to_nobody(month):
         assert not phonenumbers.is_valid_number(number), text
 
 
+def test_british_postal_codes_have_true_areas_and_are_nobodys(year):
+    codes = ask(
+        f"select postnr from read_csv('{year}/exports/crm/kontakter.csv', delim=';', "
+        "encoding='latin-1', all_varchar=true, ignore_errors=true) where land = 'GB'"
+    )
+    assert {code[:2] for (code,) in codes} == {"LS", "OX", "BS", "YO", "EC", "M1"}
+    assert {code[-2:] for (code,) in codes} == {"VV"}
+
+
 def test_addresses_stand_under_reserved_domains(month):
     domains = ask(
         "select distinct regexp_extract(identifier_value, '@(.*)$', 1) "
