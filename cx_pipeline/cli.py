@@ -126,32 +126,52 @@ def _print_kpis(published: Path) -> None:
     with duckdb.connect(str(published), read_only=True) as connection:
         rows = connection.execute(
             """
-            select kpi, period_start, period_grain, dimension_value, value, n
+            select title, dimension_value, unit, value, kpi_values.n,
+                case
+                    when is_snapshot then 'now'
+                    when period_grain = 'month' then strftime(period_start, '%Y-%m')
+                    else 'all'
+                end as period
             from kpis.kpi_values
+            inner join kpis.definitions using (kpi)
+            cross join journey.as_of
             where
                 (dimension = 'all' or kpi in ('consent_rate', 'stage_conversion_rate'))
-                and period_grain in ('month', 'total')
-                -- the last whole month says more than the first days of the running one
-                and (
-                    period_start is null
-                    or period_start < date_trunc('month', (select as_of_date from journey.as_of))
-                )
+                and case
+                    when is_snapshot then period_grain = 'total'
+                    -- the last whole month says more than the first days of the running one
+                    when period_grain = 'month' then last_day(period_start) <= as_of_date
+                    else period_grain = 'total'
+                end
             qualify row_number() over (
-                partition by kpi, dimension, dimension_value
+                partition by kpi, dimension_value
                 order by period_grain, period_start desc
             ) = 1
-            order by kpi, dimension_value
+            order by
+                position,
+                list_position(['discover', 'explore', 'buy', 'deliver'], dimension_value),
+                dimension_value
             """
+        ).fetchall()
+        ((currency,),) = connection.execute(
+            "select any_value(currency_code) from customer_360.customers"
         ).fetchall()
     table = Table(title="KPIs of the last whole month", title_justify="left")
     for name, justify in (("KPI", "left"), ("month", "left"), ("value", "right"), ("n", "right")):
         table.add_column(name, justify=justify)
-    for kpi, period_start, grain, dimension_value, value, n in rows:
-        name = kpi if dimension_value in (None, "all") else f"{kpi}: {dimension_value}"
-        month = f"{period_start:%Y-%m}" if grain == "month" else "now"
-        shown = "" if value is None else f"{value:,.3f}".rstrip("0").rstrip(".")
-        table.add_row(name, month, shown, "" if n is None else f"{n:,.0f}")
+    for title, dimension_value, unit, value, n, period in rows:
+        name = title if dimension_value == "all" else f"{title}: {dimension_value}"
+        table.add_row(name, period, _shown(value, unit, currency), f"{n:,.0f}")
     console.print(table)
+
+
+def _shown(value: float, unit: str, currency: str | None) -> str:
+    """Return a figure as people write it, with its unit."""
+    if unit == "share":
+        return f"{value:.1%}"
+    number = f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else f"{value:,.2f}"
+    unit = {"base currency": currency or "", "ratio": ""}.get(unit, unit)
+    return f"{number} {unit}".strip()
 
 
 @app.command()

@@ -159,6 +159,9 @@ def test_one_more_day_gives_what_a_build_from_the_lake_alone_gives(demo_company,
     run_cx("run", "--data", full.data_dir)
     # How long a customer has been in a segment is history, which only the first company has.
     history = {"segments.memberships"}
+    if today.day == 1:
+        # Only the first company knows how many customers there were last month.
+        history.add("kpis.kpi_values")
     assert set(differing(table_hashes(company), table_hashes(full))) <= history
 
 
@@ -244,5 +247,5 @@ def test_a_schedule_a_sensor_and_freshness_stand_in_the_definitions():
 def test_yesterday_is_the_demos_last_day(demo_company):
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     (as_of,) = demo_company.query("select as_of_date from journey.as_of")[0]
-    # Late in the evening UTC it is the next day at the company.
-    assert yesterday - timedelta(days=1) <= as_of <= yesterday + timedelta(days=1)
+    # A day less when the suite runs over midnight.
+    assert yesterday - timedelta(days=1) <= as_of <= yesterday

@@ -258,17 +258,17 @@ class Campaign(NamedTuple):
 
 
 CAMPAIGNS = (
-    Campaign("meta", "120210000000101", "DK | Prospecting | Home", ("DK",), 0.10, 95, 0.09, 0, 4),
+    Campaign("meta", "120210000000101", "DK | Prospecting | Home", ("DK",), 0.10, 760, 0.09, 0, 4),
     Campaign(
-        "meta", "120210000000102", "Nordics | Retargeting", ("NO", "SE"), 0.06, 140, 0.12, 0, 3
+        "meta", "120210000000102", "Nordics | Retargeting", ("NO", "SE"), 0.06, 1120, 0.12, 0, 3
     ),
-    Campaign("meta", "120210000000103", "DE | Jewellery", ("DE",), 0.05, 210, 0.06, 1, 3),
-    Campaign("google", "20000000201", "DK Search Brand", ("DK",), 0.02, 330, 0.21, 0, 4),
-    Campaign("google", "20000000202", "DK Search Generic", ("DK",), 0.09, 120, 0.07, 0, 4),
-    Campaign("google", "20000000203", "SE NO Shopping", ("SE", "NO"), 0.08, 130, 0.10, 0, 4),
-    Campaign("google", "20000000204", "DE GB Shopping", ("DE", "GB"), 0.09, 150, 0.10, 0, 4),
-    Campaign("amazon", "amzn-30101", "GB Sponsored Brands", ("GB",), 0.05, 160, 0.08, 0, 4),
-    Campaign("amazon", "amzn-30102", "DE Display Health", ("DE",), 0.03, 260, 0.07, 2, 2),
+    Campaign("meta", "120210000000103", "DE | Jewellery", ("DE",), 0.05, 1680, 0.06, 1, 3),
+    Campaign("google", "20000000201", "DK Search Brand", ("DK",), 0.02, 2640, 0.21, 0, 4),
+    Campaign("google", "20000000202", "DK Search Generic", ("DK",), 0.09, 960, 0.07, 0, 4),
+    Campaign("google", "20000000203", "SE NO Shopping", ("SE", "NO"), 0.08, 1040, 0.10, 0, 4),
+    Campaign("google", "20000000204", "DE GB Shopping", ("DE", "GB"), 0.09, 1200, 0.10, 0, 4),
+    Campaign("amazon", "amzn-30101", "GB Sponsored Brands", ("GB",), 0.05, 1280, 0.08, 0, 4),
+    Campaign("amazon", "amzn-30102", "DE Display Health", ("DE",), 0.03, 2080, 0.07, 2, 2),
 )
 ORDER_VALUE = 540
 """Kroner of a typical order: the scale of claimed values."""

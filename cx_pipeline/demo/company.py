@@ -40,7 +40,7 @@ AMAZON_HEADER = (
     "purchases30d,sales30d\n"
 )
 _KRONER_PER_EURO = 7.46
-_KRONER_PER_POUND = 8.75
+_KRONER_PER_POUND = 8.70
 _SIGNALS = ("reading", "usage", "low_supply", "error")
 _METRICS = ("filter_remaining", "runtime", "filter_remaining", "error_code")
 _UNITS = ("percent", "hours", "percent", "code")
@@ -82,7 +82,7 @@ def ad_rows(world: World, ledger: AdLedger) -> tuple[dict[str, dict[int, list[st
         overlap: Floats = anyway * campaign.overlap * (spend > 0)
         claimed = ledger.caused[number] + np.floor(overlap + dice.uniform("claim", [number], days))
         value = ledger.caused_value[number] + (claimed - ledger.caused[number]) * ORDER_VALUE
-        per_thousand = 38 + 20 * dice.uniform("price", [number], days)
+        per_thousand = 150 + 80 * dice.uniform("price", [number], days)
         impressions = (spend / per_thousand * 1_000).astype(np.int64)
         rate = 0.008 + 0.008 * dice.uniform("click rate", [number], days)
         clicks = np.maximum((impressions * rate).astype(np.int64), claimed.astype(np.int64))

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from cx_pipeline.demo.catalogue import STORES
 from cx_pipeline.demo.erp import ORDER_PREFIX
-from cx_pipeline.demo.formatting import DAY_SECONDS, digits, join_text, look_up, timestamps
+from cx_pipeline.demo.formatting import digits, join_text, look_up, timestamps
 from cx_pipeline.demo.identifiers import Identifiers
 from cx_pipeline.demo.names import COUNTRIES
 from cx_pipeline.demo.opinions import METRICS, SURVEYS, TOUCHPOINTS
@@ -106,7 +106,7 @@ def export_tickets(
     keep = np.append(~same, True) if len(day) else np.zeros(0, dtype=bool)
     changes, day = take(changes, keep), day[keep]
     case = changes["case"]
-    seen = world.begins + (day + 1) * DAY_SECONDS
+    seen = world.end_of_day(day)
 
     def known(name: str) -> Integers:
         moments = cases[name][case]
@@ -269,11 +269,6 @@ def export_ticket_messages(
     return world.day_of(messages["at"]), messages["at"], _json_rows(rows_out)
 
 
-def _months(world: World, seconds: Integers) -> Integers:
-    """Return the months since 1970 in which moments lie."""
-    return (seconds // DAY_SECONDS).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
-
-
 def _comments(world: World, answers: Columns, language: Integers, name: str) -> list[str | None]:
     """Return the texts: one sentence, now and then two on two lines."""
     pick = world.dice.below(name, 3, answers["key"]).tolist()
@@ -361,7 +356,7 @@ def export_answers(
         for record in response.filter(pa.array(stray)).to_pylist()
     ]
     return (
-        _months(world, answers["answered_at"]),
+        world.month_of(answers["answered_at"]),
         answers["answered_at"],
         pa.array(lines, pa.binary()),
         defects,
@@ -404,7 +399,7 @@ def export_reviews(
             strict=True,
         )
     ]
-    return _months(world, reviews["at"]), reviews["at"], _json_rows(rows)
+    return world.month_of(reviews["at"]), reviews["at"], _json_rows(rows)
 
 
 def export_visits(
@@ -457,4 +452,4 @@ def export_visits(
         for row_out, bad in zip(rows, bad_start.tolist(), strict=True)
         if bad
     ]
-    return _months(world, visits["starts_at"]), visits["starts_at"], _json_rows(rows), defects
+    return world.month_of(visits["starts_at"]), visits["starts_at"], _json_rows(rows), defects

@@ -106,6 +106,9 @@ TOWNS = {
 }
 """Towns without a store and where their postal codes begin."""
 
+BRITISH_DISTRICTS = {1: "LS1", 2: "OX1", 3: "BS1", 4: "YO1", 11: "EC1", 12: "M1"}
+"""Postal districts by the number that a British town or store has instead of a code."""
+
 STREETS = {
     "DK": "Skolevej|Kirkevej|Østergade|Møllevej|Strandvejen|Engvej|Birkevej|Parkvej",
     "NO": "Skoleveien|Kirkeveien|Storgata|Parkveien|Bjørkeveien|Fjellveien|Strandgata|Solveien",

@@ -12,6 +12,7 @@ import pyarrow as pa
 from cx_pipeline.demo.catalogue import CATEGORY_WEIGHTS, STORES, STORES_OF_COUNTRY
 from cx_pipeline.demo.formatting import DAY_SECONDS, look_up
 from cx_pipeline.demo.names import (
+    BRITISH_DISTRICTS,
     COUNTRIES,
     EMAIL_DOMAINS,
     FAMILY,
@@ -231,7 +232,8 @@ def _addresses(
         number = base + offset[row]
         town.append(name)
         if code == "GB":
-            postal_code.append(f"XX{base} {offset[row] % 9 + 1}XX")
+            # No British postal code ends in V, so these are nobody's.
+            postal_code.append(f"{BRITISH_DISTRICTS[base]} {offset[row] % 9 + 1}VV")
             street.append(f"{house[row]} {streets[row]}")
         else:
             width = 5 if code in ("SE", "DE") else 4

@@ -357,5 +357,4 @@ def _simulate_chunk(
 
 def _statement_months(world: World, at: Integers) -> Integers:
     """Return the month of each statement; those before the world began share one file."""
-    months = (at // 86_400).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
-    return np.where(at < world.begins, -1, months)
+    return np.where(at < world.begins, -1, world.month_of(at))

@@ -1,7 +1,7 @@
 """One world: its seed, its days, its seasons, its clocks.
 
-Times are whole seconds since 1970 in UTC; `now` is the end of the last day, and nothing that
-happens at or after it is exported.
+Times are whole seconds since 1970 in UTC. Days are the company's, by the clock of Copenhagen:
+`now` is the end of the last one, and nothing that happens at or after it is exported.
 Keeps out: customers and files.
 """
 
@@ -16,6 +16,8 @@ from cx_pipeline.demo.formatting import DAY_SECONDS
 from cx_pipeline.demo.names import COUNTRIES
 from cx_pipeline.demo.randomness import Dice, Floats, Integers
 
+HOME_ZONE = "Europe/Copenhagen"
+"""Time zone of the company."""
 BLOCK_DAYS = 30
 """Rare things are drawn per person and block of this many days from the start."""
 
@@ -100,8 +102,12 @@ class World:
 
     @cached_property
     def now(self) -> int:
-        """Midnight UTC after the last day."""
-        return self.begins + self.days * DAY_SECONDS
+        """Midnight after the last day."""
+        return int(self.end_of_day(np.array([self.days - 1]))[0])
+
+    def end_of_day(self, day: Integers) -> Integers:
+        """Return the midnight, as UTC second, after a day of the world."""
+        return to_utc(self.begins + (day + 1) * DAY_SECONDS, HOME_ZONE)
 
     @cached_property
     def blocks(self) -> int:
@@ -136,7 +142,12 @@ class World:
 
     def day_of(self, seconds: Integers) -> Integers:
         """Return the day of the world, 0 being the first, of a UTC second."""
-        return (seconds - self.begins) // DAY_SECONDS
+        return (to_local(seconds, HOME_ZONE) - self.begins) // DAY_SECONDS
+
+    def month_of(self, seconds: Integers) -> Integers:
+        """Return the months since January 1970 in which UTC seconds lie."""
+        day = to_local(seconds, HOME_ZONE) // DAY_SECONDS
+        return day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
 
     def at_hour(self, day_seconds: Integers, hour: Floats) -> Integers:
         """Return the second at a decimal hour of the day in which a second lies."""

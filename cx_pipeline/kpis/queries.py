@@ -12,13 +12,16 @@ import gc
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cx_pipeline.settings import DBT_PROJECT_DIR
 
 GRAINS = ("month", "week", "total")
 
@@ -53,6 +56,8 @@ class Kpi:
     n: str
     grains: tuple[str, ...]
     dimensions: dict[str, str | None]
+    is_snapshot: bool
+    """Whether it tells of the last day of data alone, so that its past cannot be computed again."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -74,14 +79,25 @@ class KpiQuery:
 
 
 def read_kpis(semantic_manifest: Mapping[str, Any]) -> list[Kpi]:
-    """Return every metric that is a key figure, in the order of their names.
+    """Return every metric that is a key figure, in the order of their file.
 
     Raises:
         KpiDefinitionError: The `kpi` part of a metric's meta says something that cannot be.
     """
     metrics = {metric["name"]: metric for metric in semantic_manifest["metrics"]}
+    models_of = _models_of(semantic_manifest)
+    snapshots = {
+        model["name"]
+        for model in semantic_manifest["semantic_models"]
+        if (model["defaults"] or {}).get("agg_time_dimension") == "as_of_date"
+    }
     kpis = []
-    for name, metric in sorted(metrics.items()):
+    # dbt's manifest has them in another order after each change of a file.
+    file = yaml.safe_load((DBT_PROJECT_DIR / "models/kpis/_kpis__metrics.yml").read_text())
+    order = [metric["name"] for metric in file["metrics"]]
+    order += sorted(metrics.keys() - set(order))
+    for name in (name for name in order if name in metrics):
+        metric = metrics[name]
         meta = ((metric.get("config") or {}).get("meta") or {}).get("kpi")
         if meta is None:
             continue
@@ -116,6 +132,7 @@ def read_kpis(semantic_manifest: Mapping[str, Any]) -> list[Kpi]:
                 n=shown.n or denominator or name,
                 grains=tuple(shown.grains),
                 dimensions=dict(shown.dimensions),
+                is_snapshot=models_of(name) <= snapshots,
             )
         )
     return kpis
@@ -206,6 +223,24 @@ def render_queries(semantic_manifest: str, kpis: list[Kpi]) -> list[KpiQuery]:
     return queries
 
 
+def _models_of(semantic_manifest: Mapping[str, Any]) -> Callable[[str], frozenset[str]]:
+    """Return a function that tells which semantic models a metric is made from."""
+    model_of = {
+        measure["name"]: model["name"]
+        for model in semantic_manifest["semantic_models"]
+        for measure in model["measures"]
+    }
+    metrics = {metric["name"]: metric for metric in semantic_manifest["metrics"]}
+
+    def models(name: str) -> frozenset[str]:
+        parameters = metrics[name]["type_params"]
+        if metrics[name]["type"] == "simple":
+            return frozenset({model_of[parameters["measure"]["name"]]})
+        return models(parameters["numerator"]["name"]) | models(parameters["denominator"]["name"])
+
+    return models
+
+
 _Batch = tuple[str, str, str | None, frozenset[str]]
 
 
@@ -214,20 +249,7 @@ def _batches(semantic_manifest: str, kpis: list[Kpi]) -> dict[_Batch, list[Kpi]]
 
     45 queries instead of 145: half the time to render, a third of the scans.
     """
-    manifest = json.loads(semantic_manifest)
-    model_of = {
-        measure["name"]: model["name"]
-        for model in manifest["semantic_models"]
-        for measure in model["measures"]
-    }
-    metrics = {metric["name"]: metric for metric in manifest["metrics"]}
-
-    def models(name: str) -> frozenset[str]:
-        parameters = metrics[name]["type_params"]
-        if metrics[name]["type"] == "simple":
-            return frozenset({model_of[parameters["measure"]["name"]]})
-        return models(parameters["numerator"]["name"]) | models(parameters["denominator"]["name"])
-
+    models_of = _models_of(json.loads(semantic_manifest))
     batches: dict[_Batch, list[Kpi]] = {}
     for kpi in kpis:
         for grain in kpi.grains:
@@ -235,5 +257,5 @@ def _batches(semantic_manifest: str, kpis: list[Kpi]) -> dict[_Batch, list[Kpi]]
                 if grain != "month" and path is not None and "all" in kpi.dimensions:
                     # By dimension a month is enough; weeks and the total are for the whole.
                     continue
-                batches.setdefault((grain, dimension, path, models(kpi.name)), []).append(kpi)
+                batches.setdefault((grain, dimension, path, models_of(kpi.name)), []).append(kpi)
     return batches

@@ -1,6 +1,7 @@
 """Runs the key figures' queries and keeps what they say.
 
-Reads:     the queries of `queries`, and through them the tables of the semantic models
+Reads:     the queries of `queries`, and through them the tables of the semantic models; what
+           kpis.kpi_values said of earlier months, of the figures that know only the last day
 Writes:    kpis.kpi_values, kpis.definitions
 Keeps out: what a figure means (dbt_project/models/kpis)
 """
@@ -12,8 +13,8 @@ from cx_pipeline.kpis.queries import Kpi, KpiQuery
 NO_VALUE = "unknown"
 """The dimension's value of rows that have none, such as an order of nobody known by country."""
 
-_TABLES = """
-create or replace table kpis.kpi_values (
+_VALUES = """
+create table if not exists kpis.kpi_values (
     kpi varchar,
     period_grain varchar,
     period_start date,
@@ -23,8 +24,11 @@ create or replace table kpis.kpi_values (
     numerator double,
     denominator double,
     n bigint
-);
+)
+"""
+_DEFINITIONS = """
 create or replace table kpis.definitions (
+    position bigint,
     kpi varchar,
     title varchar,
     description varchar,
@@ -32,8 +36,9 @@ create or replace table kpis.definitions (
     better varchar,
     numerator varchar,
     denominator varchar,
-    n varchar
-);
+    n varchar,
+    is_snapshot boolean
+)
 """
 
 
@@ -41,19 +46,21 @@ def compute(con: duckdb.DuckDBPyConnection, kpis: list[Kpi], queries: list[KpiQu
     """Compute every key figure anew, in one transaction; return the number of values.
 
     A period in which nothing was counted has no row. The total's period starts with the first
-    month that has a value.
+    month that has a value. A snapshot (customers, consents, segments) says nothing of the months
+    before: their rows stay as the last run in each month left them.
     """
     by_name = {kpi.name: kpi for kpi in kpis}
     con.execute("create schema if not exists kpis")
     con.execute("begin transaction")
     try:
-        con.execute(_TABLES)
+        con.execute(_VALUES)
+        con.execute(_DEFINITIONS)
         con.execute("create or replace temp table found as from kpis.kpi_values limit 0")
         for query in queries:
             con.execute(_insert(query, by_name))
         con.execute(
             """
-            insert into kpis.kpi_values
+            create or replace table kpis.kpi_values as
             select
                 kpi,
                 period_grain,
@@ -61,7 +68,7 @@ def compute(con: duckdb.DuckDBPyConnection, kpis: list[Kpi], queries: list[KpiQu
                     period_start, min(period_start) filter (period_grain = 'month') over (
                         partition by kpi
                     )
-                ),
+                ) as period_start,
                 dimension,
                 dimension_value,
                 value,
@@ -69,8 +76,18 @@ def compute(con: duckdb.DuckDBPyConnection, kpis: list[Kpi], queries: list[KpiQu
                 denominator,
                 n,
             from found
+            union all
+            from kpis.kpi_values as kept
+            where
+                list_contains($1, kpi)
+                and period_grain <> 'total'
+                and period_start < (
+                    select max(found.period_start) from found
+                    where (found.kpi, found.period_grain) = (kept.kpi, kept.period_grain)
+                )
             order by all
-            """
+            """,
+            [[kpi.name for kpi in kpis if kpi.is_snapshot]],
         )
         (row,) = con.execute("select count(*) from kpis.kpi_values").fetchall()
         _describe(con, kpis)
@@ -111,6 +128,7 @@ def _value(kpi: Kpi) -> str:
 def _describe(con: duckdb.DuckDBPyConnection, kpis: list[Kpi]) -> None:
     rows = [
         [
+            position,
             kpi.name,
             kpi.title,
             kpi.description,
@@ -119,8 +137,9 @@ def _describe(con: duckdb.DuckDBPyConnection, kpis: list[Kpi]) -> None:
             kpi.numerator,
             kpi.denominator,
             kpi.n,
+            kpi.is_snapshot,
         ]
-        for kpi in kpis
+        for position, kpi in enumerate(kpis, start=1)
     ]
     if rows:
-        con.executemany("insert into kpis.definitions values (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        con.executemany("insert into kpis.definitions values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)

@@ -22,6 +22,24 @@ PUBLISHED_ROOMS = (
 PUBLISHED_TABLES = {"identity": ("customer_xref", "id_changes")}
 """Rooms of which only some tables are published: identity's contact points stay at home."""
 
+_NO_OBJECTOR = """
+profile_key not in (
+    select profile_key from identity.customer_xref
+    where is_current and is_known and customer_id not in (
+        select customer_id from consent.permissions where purpose = 'analytics' and is_permitted
+    )
+)
+"""
+PUBLISHED_ROWS = {
+    "customer_360.customer_profiles": _NO_OBJECTOR,
+    "identity.customer_xref": _NO_OBJECTOR,
+}
+"""Which rows of a table may leave, where not all of them may.
+
+The two maps from a fact to its customer leave out who objects to analytics: the facts stay, which
+accounting needs, but no longer lead to anybody.
+"""
+
 PUBLISHED_CATEGORIES = (
     "system",
     "user.account",
@@ -64,6 +82,8 @@ class Table:
     description: str
     columns: tuple[Column, ...]
     withheld: tuple[str, ...]
+    rows: str = "true"
+    """Which rows may leave, as a condition over the warehouse."""
 
     @property
     def key(self) -> str:
@@ -148,6 +168,7 @@ def published_tables(manifest: Mapping[str, Any], existing: Mapping[str, list[st
                 description=" ".join((node.get("description") or "").split()),
                 columns=tuple(columns),
                 withheld=tuple(withheld),
+                rows=PUBLISHED_ROWS.get(key, "true"),
             )
         )
     if problems:

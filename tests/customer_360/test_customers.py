@@ -1,5 +1,8 @@
 """The customer 360 and the experience room, on chosen rows and on the demo company."""
 
+import shutil
+
+import duckdb
 import pytest
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
@@ -39,12 +42,33 @@ def test_a_customer_has_at_least_60_columns_and_none_names_or_reaches_the_person
     assert not columns & {"email", "phone", "first_name", "last_name", "street", "birth_date"}
 
 
-def test_what_was_watched_is_not_told_of_those_who_object_to_analytics(demo_company):
+def test_what_was_watched_is_not_told_of_those_who_object_to_analytics(demo_company, tmp_path):
+    # In so small a company nobody objects; one customer in 400 does.
+    shutil.copy(demo_company.data_dir / "warehouse.duckdb", tmp_path)
+    compiled = demo_company.data_dir / "target/compiled/cx_pipeline/models/customer_360"
+    customers = (compiled / "customers.sql").read_text()
     watched = "touchpoint_count_90d, session_count_90d, email_open_count_90d"
-    wrong = demo_company.query(
-        f"select customer_id from customer_360.customers "
-        f"where is_analytics_permitted is distinct from (coalesce({watched}) is not null)"
-    )
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
+        ((objector, orders),) = connection.execute(
+            "select customer_id, order_count from customer_360.customers "
+            "where touchpoint_count_90d > 0 and order_count > 0 order by customer_id limit 1"
+        ).fetchall()
+        connection.execute(
+            "update consent.permissions set is_permitted = false "
+            "where customer_id = $1 and purpose = 'analytics'",
+            [objector],
+        )
+        connection.execute(f"create temp table customers as {customers}")
+        of_objector = connection.execute(
+            f"select is_analytics_permitted, order_count, {watched} from temp.customers "
+            "where customer_id = $1",
+            [objector],
+        ).fetchall()
+        wrong = connection.execute(
+            "select customer_id from temp.customers "
+            f"where is_analytics_permitted is distinct from (coalesce({watched}) is not null)"
+        ).fetchall()
+    assert of_objector == [(False, orders, None, None, None)]
     assert wrong == []
 
 

@@ -100,6 +100,21 @@ def test_a_till_in_london_is_read_on_its_own_clock(lake):
         assert last <= latest, country
 
 
+def test_an_appointment_in_london_is_read_on_its_own_clock(lake):
+    connection, settings = lake[:2]
+    (mapping,) = [
+        table.entities["store_visit"].columns["visited_at"]
+        for source, _, _, table in load_sources(settings).tables()
+        if source == "bookings"
+    ]
+    read = connection.execute(
+        f"select {mapping.expression} from (values ('DK01', '2026-03-02 09:00'), "
+        "('GB01', '2026-03-02 09:00'), ('GB01', '31-02 09:00')) as t (branch, startLocal)"
+    ).fetchall()
+    # Copenhagen's clock; what is no time is for the contract to set aside.
+    assert read == [("2026-03-02 09:00",), ("2026-03-02 10:00:00",), ("31-02 09:00",)]
+
+
 def test_the_same_moment_is_the_same_in_shop_and_erp(lake):
     """The webshop says UTC, the ERP Copenhagen time; an order is completed as it is placed."""
     connection = lake[0]

@@ -195,6 +195,15 @@ def test_phone_numbers_are_possible_and_given_to_nobody(month):
         assert not phonenumbers.is_valid_number(number), text
 
 
+def test_british_postal_codes_have_true_areas_and_are_nobodys(year):
+    codes = ask(
+        f"select postnr from read_csv('{year}/exports/crm/kontakter.csv', delim=';', "
+        "encoding='latin-1', all_varchar=true, ignore_errors=true) where land = 'GB'"
+    )
+    assert {code[:2] for (code,) in codes} == {"LS", "OX", "BS", "YO", "EC", "M1"}
+    assert {code[-2:] for (code,) in codes} == {"VV"}
+
+
 def test_addresses_stand_under_reserved_domains(month):
     domains = ask(
         "select distinct regexp_extract(identifier_value, '@(.*)$', 1) "
@@ -400,3 +409,21 @@ def test_a_changed_row_of_the_erp_carries_a_later_cursor(month, tmp_path):
             ).fetchone()
             assert unseen == (0,), table
     erp.close()
+
+
+def test_the_world_ends_at_the_companys_midnight(month):
+    """Summer time has begun: midnight in Copenhagen is 22:00 UTC."""
+    ends = f"timestamp '{UNTIL} 22:00'"
+    latest = f"(select max(event_ts) from '{month}/exports/messaging/*.parquet')"
+    assert one(f"select {latest} between {ends} - interval 1 day and {ends}")
+    late = one(
+        f"select count(*) from '{month}/exports/messaging/events_*.parquet' "
+        f"where event_ts >= {ends}"
+    )
+    assert late == 0
+    # A day's file holds the company's day.
+    assert one(
+        "select bool_and(timezone('Europe/Copenhagen', timezone('UTC', event_ts))::date::varchar "
+        "= filename[-18:-9]) from read_parquet("
+        f"'{month}/exports/messaging/events_*.parquet', filename = true)"
+    )

@@ -31,19 +31,11 @@ ROW_POSITION = {
     "_problems": "varchar[]",
 }
 STAGES = [
-    ("order", "*", "buy"),
-    ("delivery", "*", "deliver"),
-    ("return", "*", "deliver"),
-    ("store_visit", "*", "explore"),
-    ("web", "*", "explore"),
-    ("web", "page_viewed", "discover"),
-    ("web", "checkout_started", "buy"),
-    ("message", "*", "discover"),
-    ("case", "*", "deliver"),
-    ("survey", "*", "inspire"),
-    ("review", "*", "inspire"),
-    ("device", "*", "inspire"),
-    ("contract", "*", "buy"),
+    (touchpoint_type, event_name, stage)
+    for touchpoint_type, events in yaml.safe_load(
+        (PROJECT_DIR / "config" / "journey_stages.yml").read_text()
+    )["touchpoints"].items()
+    for event_name, stage in events.items()
 ]
 BOOKS = """
 create table sources.loads (load_id bigint, loaded_at timestamp, is_complete boolean);

@@ -9,7 +9,13 @@ from cx_pipeline.kpis.queries import KpiDefinitionError, read_kpis, read_queries
 
 def manifest(kpi: dict[str, Any]) -> dict[str, Any]:
     return {
-        "semantic_models": [],
+        "semantic_models": [
+            {
+                "name": "feedback",
+                "defaults": {"agg_time_dimension": "event_date"},
+                "measures": [{"name": "points"}, {"name": "answers"}],
+            }
+        ],
         "metrics": [
             {
                 "name": "nps",
@@ -22,8 +28,18 @@ def manifest(kpi: dict[str, Any]) -> dict[str, Any]:
                 },
                 "config": {"meta": {"kpi": kpi}},
             },
-            {"name": "points", "type": "simple", "type_params": {}, "config": {"meta": {}}},
-            {"name": "answers", "type": "simple", "type_params": {}, "config": None},
+            {
+                "name": "points",
+                "type": "simple",
+                "type_params": {"measure": {"name": "points"}},
+                "config": {"meta": {}},
+            },
+            {
+                "name": "answers",
+                "type": "simple",
+                "type_params": {"measure": {"name": "answers"}},
+                "config": None,
+            },
         ],
     }
 

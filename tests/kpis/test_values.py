@@ -2,11 +2,14 @@
 
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import duckdb
 import pytest
+from rich.console import Console
 
+from cx_pipeline import cli
 from cx_pipeline.kpis.assets import DEPS
 from cx_pipeline.kpis.queries import read_queries, render_queries
 from cx_pipeline.kpis.values import compute
@@ -47,9 +50,13 @@ ROWS = {
         ('d2', date '2026-01-02', 'google', 'g1', 20.00, 0, 0, 0.0, 0.0)
         (campaign_day_id, report_date, platform, campaign_id, spend_base, impressions, clicks,
          conversions, conversion_value_base)""",
-    "customer_360.customers": "('ann', 'DK'), ('bob', null) (customer_id, country)",
+    "customer_360.customers": """
+        ('ann', 'DK', 'DKK'), ('bob', null, 'DKK') (customer_id, country, currency_code)""",
     "customer_360.customer_profiles": """
         ('k1', 'ann'), ('k2', 'bob') (profile_key, customer_id)""",
+    "kpis.fact_countries": """
+        ('order:o1', 'DK'), ('order:o2', 'DK'), ('order:o3', 'SE'), ('order:o4', null),
+        ('s1', 'DK'), ('s2', 'DK'), ('f1', 'DK'), ('case:c1', 'DK') (fact_id, country)""",
     "kpis.buyer_months": """
         ('1', date '2026-01-01', 'DK', 4, 1, 2, 3), ('2', date '2026-02-01', 'DK', 6, 3, 2, 2)
         (buyer_month_id, month_start, country, buyer_count, repeat_buyer_count,
@@ -66,6 +73,7 @@ ROWS = {
     "kpis.customer_counts": """
         ('DK', date '2026-02-03', 'DK', 3, 2), ('unknown', date '2026-02-03', null, 1, 0)
         (customer_count_id, as_of_date, country, customer_count, reachable_count)""",
+    "journey.as_of": "(date '2026-02-03') (as_of_date)",
     "kpis.segment_sizes": """
         ('champions', date '2026-02-03', 'analytics', 7)
         (segment, as_of_date, purpose, member_count)""",
@@ -144,14 +152,15 @@ def test_the_total_of_a_figure_is_what_the_rows_add_up_to(
     assert found == pytest.approx((value, numerator, denominator, n))
 
 
-def test_a_figure_by_month_and_by_the_customers_country(values):
+def test_a_figure_by_month_and_by_the_countries_of_its_facts(values):
     assert values("revenue", "month") == {
         "2026-01-01": (150, None, None, 2),
         "2026-02-01": (30, None, None, 1),
     }
     assert values("cancellation_rate", "month", "country") == {
         "DK": (0, 0, 2, 2),
-        "unknown": (0.5, 1, 2, 2),
+        "SE": (0, 0, 1, 1),
+        "unknown": (1, 1, 1, 1),
     }
 
 
@@ -192,6 +201,70 @@ def test_the_same_rows_give_the_same_table(house, target_dir):
         contents.append(house.execute("from kpis.kpi_values").fetchall())
 
     assert contents[0] == contents[1]
+
+
+def test_a_snapshot_keeps_the_months_before_as_they_were(house, target_dir):
+    kpis, queries = read_queries(target_dir)
+    compute(house, kpis, queries)
+    for table in ("customer_counts", "consent_coverage", "segment_sizes"):
+        house.execute(f"update kpis.{table} set as_of_date = date '2026-03-10'")
+    house.execute("update kpis.customer_counts set customer_count = customer_count + 1")
+    house.execute("delete from journey.orders where event_date < date '2026-02-01'")
+    contents = []
+    for _ in range(2):
+        compute(house, kpis, queries)
+        contents.append(house.execute("from kpis.kpi_values").fetchall())
+
+    found = house.execute(
+        "select period_grain, period_start::varchar, value from kpis.kpi_values "
+        "where kpi = 'customers' and dimension = 'all' order by all"
+    ).fetchall()
+    assert found == [
+        ("month", "2026-02-01", 4),
+        ("month", "2026-03-01", 6),
+        ("total", "2026-03-01", 6),
+    ]
+    # What is counted over a period is counted anew.
+    (months,) = house.execute(
+        "select list(distinct period_start::varchar) from kpis.kpi_values "
+        "where kpi = 'orders' and period_grain = 'month'"
+    ).fetchall()[0]
+    assert months == ["2026-02-01"]
+    assert contents[0] == contents[1]
+    assert set(house.execute("select kpi from kpis.definitions where is_snapshot").fetchall()) == {
+        (name,)
+        for name in (
+            "customers",
+            "reachable_share",
+            "consent_rate",
+            "channel_consent_rate",
+            "segment_members",
+        )
+    }
+
+
+def test_the_table_of_a_run_shows_every_figure_as_people_write_it(house, target_dir, monkeypatch):
+    compute(house, *read_queries(target_dir))
+    (path,) = house.execute("select path from duckdb_databases() where not internal").fetchall()[0]
+    house.close()
+    monkeypatch.setattr(cli, "console", Console(file=StringIO(), width=100))
+
+    cli._print_kpis(Path(path))
+
+    lines = [
+        [cell.strip() for cell in line.strip("│").split("│")]
+        for line in cli.console.file.getvalue().splitlines()
+        if line.startswith("│")
+    ]
+    assert lines[0] == ["Net promoter score", "2026-01", "25 points", "4"]
+    shown = {line[0]: line[1:] for line in lines}
+    assert shown["Revenue"] == ["2026-01", "150 DKK", "2"]
+    assert shown["On-time delivery"] == ["2026-01", "50.0%", "2"]
+    assert shown["Customers"] == ["now", "4 customers", "4"]
+    assert shown["Reachable customers"] == ["now", "50.0%", "4"]
+    assert shown["Consent rate: marketing"] == ["now", "75.0%", "4"]
+    assert shown["Cost per click"] == ["2026-01", "1.50 DKK", "20"]
+    assert list(shown).index("Service cases") < list(shown).index("Revenue")
 
 
 def test_every_figure_says_what_it_means(house, target_dir):

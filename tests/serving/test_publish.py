@@ -240,6 +240,36 @@ def test_only_part_of_identity_is_published(publish_now, settings):
     assert ("staging",) not in schemas
 
 
+def test_no_published_map_leads_to_who_objects_to_analytics(publish_now, warehouse, settings):
+    warehouse.execute(
+        """
+        create table identity.customer_xref as from (values
+            ('k1', 'ann', true, true), ('k2', 'bob', true, true),
+            ('k2', 'bobs old id', true, false),
+            ('k3', 'objector', true, true), ('k3', 'objectors old id', true, false),
+            ('k4', 'visitor', false, true)
+        ) as xref (profile_key, customer_id, is_known, is_current);
+        create view customer_360.customer_profiles as
+            select profile_key, customer_id from identity.customer_xref where is_current;
+        create schema consent;
+        create table consent.permissions as from (values
+            ('ann', 'analytics', true), ('bob', 'analytics', true),
+            ('objector', 'analytics', false),
+            ('objector', 'service', true)
+        ) as permissions (customer_id, purpose, is_permitted);
+        """
+    )
+
+    publish_now()
+
+    for table, keys in (
+        ("customer_360.customer_profiles", ["k1", "k2", "k4"]),
+        ("identity.customer_xref", ["k1", "k2", "k2", "k4"]),
+    ):
+        found = read(settings, f"select profile_key from {table} order by 1")
+        assert [key for (key,) in found] == keys
+
+
 def test_a_failed_check_leaves_the_old_version(publish_now, warehouse, settings, monkeypatch):
     publish_now()
     fill_warehouse(warehouse, 2)

@@ -134,7 +134,7 @@ joined as (
         identities.contact_source_count,
         identities.merged_customer_count,
         identities.is_club_member,
-        cast(identities.first_seen_at as date) as first_seen_date,
+        identities.first_seen_date,
         as_of.as_of_date,
 
         coalesce(orders.order_count, 0) as order_count,

@@ -40,7 +40,6 @@ deliveries_by_customer as (
             customer_deliveries.is_on_time,
             row(customer_deliveries.delivered_at, customer_deliveries.delivery_id)
         ) as is_last_delivery_on_time,
-        max(customer_deliveries.delivered_at) as last_delivered_at,
     from customer_deliveries
     group by customer_deliveries.customer_id
 ),

@@ -22,7 +22,6 @@ customer_orders as (
         orders.order_id,
         orders.channel,
         orders.store_id,
-        orders.payment_method,
         orders.event_date,
         orders.ordered_at,
         coalesce(orders.total_amount_base, 0) as amount,
@@ -31,12 +30,13 @@ customer_orders as (
         coalesce(orders.is_cancelled, false) as is_cancelled,
         coalesce(orders.is_returned, false) as is_returned,
         coalesce(orders.unit_count, 0) as unit_count,
-        orders.event_date <= as_of.as_of_date as is_past,
         as_of.as_of_date - orders.event_date as age_days,
     from orders
     inner join customer_xref
         on orders.profile_key = customer_xref.profile_key
     cross join as_of
+    -- An order dated ahead is not a purchase yet; it would make a customer recent who is not.
+    where orders.event_date <= as_of.as_of_date
 ),
 
 kept_orders as (
@@ -79,8 +79,8 @@ orders_by_customer as (
             row(kept_orders.ordered_at, kept_orders.order_id)
         ) as last_order,
         min(kept_orders.event_date) as first_order_date,
-        max(kept_orders.event_date) filter (where kept_orders.is_past) as last_order_date,
-        min(kept_orders.age_days) filter (where kept_orders.is_past) as days_since_last_order,
+        max(kept_orders.event_date) as last_order_date,
+        min(kept_orders.age_days) as days_since_last_order,
         date_diff('day', min(kept_orders.event_date), max(kept_orders.event_date))
             as days_first_to_last_order,
     from kept_orders

@@ -19,11 +19,9 @@ as_of as (
 customer_sessions as (
     select
         customer_xref.customer_id,
-        sessions.session_id,
         sessions.product_view_count,
         sessions.has_checkout,
         sessions.has_order,
-        sessions.started_at,
         sessions.event_date,
         as_of.as_of_date - sessions.event_date as age_days,
     from sessions

@@ -11,8 +11,10 @@ touchpoints as (
         touchpoints.touchpoint_type,
         touchpoints.channel,
         touchpoints.stage,
+        {{ stage_position("touchpoints.stage") }} as position,
         touchpoints.is_digital,
         touchpoints.direction = 'inbound' as is_inbound,
+        {{ moves_the_customer() }} as is_move,
         touchpoints.occurred_at,
         touchpoints.event_date,
         (select as_of.as_of_date from as_of) - touchpoints.event_date as age_days,
@@ -35,6 +37,7 @@ touchpoints_by_channel as (
         touchpoints.channel,
         touchpoints.is_digital,
         touchpoints.is_inbound,
+        touchpoints.is_move,
         count(*) filter (where touchpoints.age_days < 30) as count_30d,
         count(*) filter (where touchpoints.age_days < 90) as count_90d,
         count(*) filter (where touchpoints.age_days < 365) as count_365d,
@@ -50,8 +53,8 @@ touchpoints_by_customer as (
         customer_xref.customer_id,
         max(touchpoints_by_channel.last_touchpoint_at) as last_touchpoint_at,
         max(touchpoints_by_channel.last_touchpoint_at) filter (
-            where touchpoints_by_channel.is_inbound
-        ) as last_inbound_touchpoint_at,
+            where touchpoints_by_channel.is_move
+        ) as last_move_at,
         cast(sum(touchpoints_by_channel.count_30d) as bigint) as touchpoint_count_30d,
         cast(sum(touchpoints_by_channel.count_90d) as bigint) as touchpoint_count_90d,
         cast(sum(touchpoints_by_channel.count_365d) as bigint) as touchpoint_count_365d,
@@ -117,31 +120,44 @@ last_moments as (
     union
     select
         touchpoints_by_customer.customer_id,
-        touchpoints_by_customer.last_inbound_touchpoint_at as occurred_at,
+        touchpoints_by_customer.last_move_at as occurred_at,
     from touchpoints_by_customer
+),
+
+-- A sale at the till is an order and a scan of the card at the same moment: what leads further
+-- counts, then the order. The id makes any other tie come out the same every time.
+ranked as (
+    select
+        touchpoints.*,
+        row(
+            touchpoints.occurred_at,
+            coalesce(touchpoints.position, 0),
+            touchpoints.touchpoint_type = 'order',
+            touchpoints.touchpoint_id
+        ) as recency,
+    from touchpoints
 ),
 
 last_touchpoints as (
     select
         last_moments.customer_id,
-        -- The id makes a tie come out the same every time.
         arg_max(
             struct_pack(
-                touchpoint_type := touchpoints.touchpoint_type,
-                channel := touchpoints.channel
+                touchpoint_type := ranked.touchpoint_type,
+                channel := ranked.channel
             ),
-            row(touchpoints.occurred_at, touchpoints.touchpoint_id)
+            ranked.recency
         ) as last_touchpoint,
-        arg_max(
-            touchpoints.stage, row(touchpoints.occurred_at, touchpoints.touchpoint_id)
-        ) filter (where touchpoints.is_inbound) as journey_stage,
-    from touchpoints
+        arg_max(ranked.stage, ranked.recency) filter (
+            where ranked.is_move
+        ) as journey_stage,
+    from ranked
     inner join customer_xref
-        on touchpoints.profile_key = customer_xref.profile_key
+        on ranked.profile_key = customer_xref.profile_key
     inner join last_moments
         on
             customer_xref.customer_id = last_moments.customer_id
-            and touchpoints.occurred_at = last_moments.occurred_at
+            and ranked.occurred_at = last_moments.occurred_at
     group by last_moments.customer_id
 ),
 

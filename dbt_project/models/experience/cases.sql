@@ -133,10 +133,12 @@ cases as (
         end as resolution_hours,
         with_messages.is_open,
         with_messages.reopened_count > 0 as is_reopened,
-        -- Zendesk's one-touch resolution: solved with at most one public answer.
-        not with_messages.is_open
-        and with_messages.reopened_count = 0
-        and with_messages.employee_message_count <= 1 as is_first_contact_resolution,
+        -- Zendesk's one-touch resolution: solved with at most one public answer. How many answers
+        -- it took, nobody knows of a case without messages.
+        case
+            when with_messages.is_open or with_messages.reopened_count > 0 then false
+            when with_messages.message_count > 0 then with_messages.employee_message_count <= 1
+        end as is_first_contact_resolution,
         {{ local_date("with_messages.opened_at") }} as event_date,
         with_messages.opened_at,
         with_messages.first_responded_at,

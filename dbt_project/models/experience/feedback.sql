@@ -78,7 +78,7 @@ review_feedback as (
             when reviews.product_id is not null then 'product'
             when reviews.store_id is not null then 'store_visit'
         end as touchpoint,
-        coalesce(reviews.platform, 'web') as channel,
+        'web' as channel,
         nullif(
             concat_ws(
                 chr(10), nullif(trim(reviews.title), ''), nullif(trim(reviews.body), '')

@@ -100,6 +100,7 @@ joined as (
         orders.order_id,
         orders.profile_key,
         orders.store_id,
+        orders.pickup_store_id,
         orders.employee_id,
         orders.channel,
         orders.status,

@@ -38,6 +38,15 @@
                 orders.store_id,
                 coalesce(orders.channel, if(orders.store_id is not null, 'store', null))
             ) is distinct from (touchpoints.profile_key, touchpoints.store_id, touchpoints.channel)
+        union
+        select orders.order_id
+        from {{ ref('stg_orders') }} as orders
+        inner join {{ this }} as touchpoints
+            on orders.order_id = touchpoints.order_id and touchpoints.touchpoint_type = 'delivery'
+        where
+            orders._load_id > {{ last_load }}
+            and coalesce(orders.pickup_store_id, orders.store_id)
+            is distinct from touchpoints.store_id
     ),
 
     changed_cases as (
@@ -100,7 +109,7 @@
 {% set days = changed_days(days_query) %}
 
 with orders as (
-    select order_id, profile_key, store_id, channel from {{ ref('stg_orders') }}
+    select order_id, profile_key, store_id, pickup_store_id, channel from {{ ref('stg_orders') }}
 ),
 
 cases as (
@@ -144,7 +153,7 @@ deliveries_shipped as (
         'outbound' as direction,
         deliveries.shipped_at as occurred_at,
         deliveries.order_id,
-        orders.store_id,
+        coalesce(orders.pickup_store_id, orders.store_id) as store_id,
         deliveries._source as source_name,
         deliveries._load_id,
     from {{ ref('stg_deliveries') }} as deliveries
@@ -163,7 +172,7 @@ deliveries_delivered as (
         'outbound' as direction,
         deliveries.delivered_at as occurred_at,
         deliveries.order_id,
-        orders.store_id,
+        coalesce(orders.pickup_store_id, orders.store_id) as store_id,
         deliveries._source as source_name,
         deliveries._load_id,
     from {{ ref('stg_deliveries') }} as deliveries

@@ -5,9 +5,16 @@ with touchpoints as (
     select
         touchpoints.profile_key,
         touchpoints.event_date,
-        touchpoints.stage,
+        {{ stage_position("touchpoints.stage") }} as position,
     from {{ ref("touchpoints") }} as touchpoints
-    where touchpoints.profile_key is not null
+    where touchpoints.profile_key is not null and {{ moves_the_customer() }}
+),
+
+-- Contracts began years before the rest is known; who of them explored or not, nobody can tell.
+first_day as (
+    select min(touchpoints.event_date) as event_date
+    from {{ ref("touchpoints") }} as touchpoints
+    where touchpoints.touchpoint_type in ('web', 'order', 'store_visit')
 ),
 
 customer_profiles as (
@@ -21,27 +28,27 @@ as_of as (
     select * from {{ ref("as_of") }}
 ),
 
+-- After the last stage, inspire, there is none to reach.
 stages as (
     select
         stage_names.stage,
-        stage_names.position,
-    from
-        (
-            values ('discover', 1), ('explore', 2), ('buy', 3), ('deliver', 4), ('inspire', 5)
-        ) as stage_names (stage, position)
+        {{ stage_position("stage_names.stage") }} as position,
+    from (values ('discover'), ('explore'), ('buy'), ('deliver')) as stage_names (stage)
 ),
 
 person_days as (
     select
         customer_profiles.customer_id,
         touchpoints.event_date,
-        max(stages.position) as deepest_position,
-        bit_or(1 << stages.position) as position_bits,
+        max(touchpoints.position) as deepest_position,
+        bit_or(1 << touchpoints.position) as position_bits,
     from touchpoints
-    inner join stages
-        on touchpoints.stage = stages.stage
     inner join customer_profiles
         on touchpoints.profile_key = customer_profiles.profile_key
+    cross join first_day
+    where
+        touchpoints.position > 0
+        and coalesce(touchpoints.event_date >= first_day.event_date, true)
     group by customer_profiles.customer_id, touchpoints.event_date
 ),
 
@@ -63,11 +70,8 @@ person_stage_days as (
         stages.position,
         with_outlook.deepest_position_ahead,
     from with_outlook
-    -- After the last stage there is none to reach.
     inner join stages
-        on
-            (with_outlook.position_bits >> stages.position) & 1 = 1
-            and stages.stage <> 'inspire'
+        on (with_outlook.position_bits >> stages.position) & 1 = 1
 ),
 
 -- A person's first day in a stage within the month; days whose window is still open are left out.

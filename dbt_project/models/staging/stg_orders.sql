@@ -16,6 +16,7 @@ normalised as (
         lower(trim(status)) as status,
         lower(trim(channel)) as channel,
         store_id,
+        pickup_store_id,
         employee_id,
         upper(trim(currency_code)) as currency_code,
         total_amount,
