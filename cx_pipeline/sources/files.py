@@ -23,6 +23,7 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from cx_pipeline.sources.config import COMPRESSIONS, TableConfig
+from cx_pipeline.sources.csv_repair import Repaired
 
 _BLOCK_BYTES = 1 << 20
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".filepart")
@@ -56,6 +57,7 @@ class InputFile:
     local_path: Path | None
     sha256: str = ""
     plain_path: Path | None = field(default=None, repr=False)
+    repaired: Repaired | None = field(default=None, repr=False)
 
     def open(self) -> BinaryIO:
         """Open the file as it is."""

@@ -114,6 +114,24 @@ def test_rejected_lines_do_not_shift_the_numbers_of_the_rows_after_them(site: Si
     ]
 
 
+def test_a_blank_line_counts_and_a_value_of_several_lines_does_not(site: Site) -> None:
+    """As in a spreadsheet, and the same for rows that land and rows that do not."""
+    site.configure(shop_config('files: "*.csv"', ORDER_MAPPING))
+    header = "order_no,email,amount,placed\n"
+    site.write("a.csv", f'{header}\n3,"x\n\ny",1,2026-01-02\n\r\n\n6,too,few\n7,a,1,2026-01-02\n\n')
+    site.write("b.csv", f"{header}2,a,1,2026-01-02\n\n4,a,1,2026-01-02\n")
+    site.write("c.csv", f"{header}2,a,1,2026-01-02\n\n\n")
+    site.load()
+    assert site.ask("select _file, order_no, _row_number from raw_shop.orders order by all") == [
+        ("a.csv", "3", 3),
+        ("a.csv", "7", 7),
+        ("b.csv", "2", 2),
+        ("b.csv", "4", 4),
+        ("c.csv", "2", 2),
+    ]
+    assert [row[:2] for row in site.quarantined()] == [("a.csv", 6)]
+
+
 def test_json_lines_keep_every_key_and_nested_values_as_json(site: Site) -> None:
     site.configure(shop_config("files: '*.jsonl'", ORDER_MAPPING))
     site.write_lines(
