@@ -109,7 +109,7 @@ class Reader:
                 landed.refused[files[0].name] = str(error)
                 return
             made = None
-        except duckdb.Error as error:
+        except (duckdb.Error, OSError) as error:
             if _is_our_fault(error):
                 raise
             if len(files) == 1 and self._repair(files[0], columns):
@@ -131,7 +131,8 @@ class Reader:
         moved = [file for file in files if file.current_stamp() != file.stamp]
         for file in moved:
             landed.refused[file.name] = (
-                "the file changed while it was read; it comes in with the next run"
+                "the file changed or was removed while it was read; it comes in with the next run "
+                "if it is there"
             )
         if moved:
             still = [file for file in files if file.name not in landed.refused]
@@ -199,7 +200,7 @@ class Reader:
 
     def _repair(self, file: InputFile, header: tuple[str, ...]) -> bool:
         """Make a copy of a CSV file's whole rows; return whether that is anything new."""
-        if self.table.file_format != "csv" or file.repaired is not None:
+        if self.table.file_format != "csv" or file.repaired or not file.plain_path.exists():
             return False
         copy = self.scratch / f"repaired-{next(self._numbers)}.csv"
         file.repaired = repair(file.plain_path, copy, self.table, len(header))
@@ -564,7 +565,7 @@ def _csv_reason(error: str, message: str) -> str:
     }.get(error, "the line cannot be read")
 
 
-def _is_our_fault(error: duckdb.Error) -> bool:
+def _is_our_fault(error: Exception) -> bool:
     """Whether it is this machine that failed (memory, disk), and not the file."""
     ours = (duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.InternalException)
     return isinstance(error, ours) or "No space left" in str(error)

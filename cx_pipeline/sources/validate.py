@@ -150,7 +150,7 @@ class _Check:
                 number = len(list(self.scratch.iterdir()))
                 make_readable(file, table, self.scratch, number)
                 columns = reader.columns(file)
-            except FileRefusedError as error:
+            except (FileRefusedError, OSError) as error:
                 yield self._fault(place, f"file {file.name}: {error}.")
                 continue
             sample = self._sample(table, columns, file.plain_path)

@@ -13,6 +13,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from cx_pipeline.sources import readers
+from cx_pipeline.sources.files import InputFile
 from cx_pipeline.sources.lake import LakeError
 from tests.sources.conftest import ORDER_MAPPING, Site, shop_config
 
@@ -267,6 +269,52 @@ def test_mixed_line_ends_are_read_and_those_in_quotes_kept(site: Site) -> None:
     assert [row[:2] for row in site.quarantined()] == [("lf.csv", 5)]
     assert site.ask("select email from raw_shop.orders where len(email) > 1") == [("b\r\nc\rd\n",)]
     assert site.ask("select * from raw_shop.orders where order_no::int + 1 <> _row_number") == []
+
+
+def test_a_file_removed_while_it_is_read_is_refused_and_the_others_land(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.configure(shop_config("files: '*.csv'"))
+    paths = [site.write(f"{name}.csv", _csv(*GOOD)) for name in "abcd"]
+    really = readers.Reader.columns
+
+    def columns(reader: readers.Reader, file: InputFile) -> tuple[str, ...]:
+        if file.name == "a.csv":
+            paths[0].unlink()
+        found = really(reader, file)
+        if file.name == "c.csv":
+            paths[1].unlink()
+        return found
+
+    monkeypatch.setattr(readers.Reader, "columns", columns)
+    assert site.load()[0].rows_landed == 6
+    assert [row[0] for row in site.quarantined()] == ["a.csv", "b.csv"]
+
+
+def test_no_fault_of_one_table_stops_the_others(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = "files: '*.csv'\n      events:\n        files: '*.jsonl'"
+    site.configure(shop_config(both))
+    site.write("a.csv", _csv(*GOOD))
+    site.write("a.jsonl", _record(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            readers.Reader, "_read_csv", lambda *_: (_ for _ in ()).throw(RuntimeError("ann@x.dk"))
+        )
+        orders, events = site.load_with_errors()
+    assert "shop.orders: landing failed with RuntimeError" in orders.error
+    assert "ann@x.dk" not in orders.error
+    assert (events.error, events.rows_landed) == ("", 1)
+    assert [outcome.rows_landed for outcome in site.load()] == [3, 0]
+
+
+@pytest.mark.parametrize("ending", [".zst", ".zip"])
+def test_a_packing_that_cannot_be_checked_is_refused(site: Site, ending: str) -> None:
+    site.configure(shop_config("files: '*.csv*'"))
+    site.write(f"a.csv{ending}", b"(\xb5/\xfd cut off")
+    site.load()
+    assert f"{ending} is not unpacked here, but .gz, .bz2, .xz are" in site.quarantined()[0][3]
 
 
 def test_a_mended_file_comes_in_with_the_next_run(site: Site) -> None:

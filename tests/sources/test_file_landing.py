@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cx_pipeline.sources import file_landing
 from cx_pipeline.sources.landing import pending_files
 from tests.sources.conftest import ORDER_MAPPING, Site, shop_config
 
@@ -292,6 +293,44 @@ def test_the_sensor_sees_a_new_file_until_it_is_landed(site: Site) -> None:
     assert pending_files(site.settings) == waiting
     site.load()
     assert pending_files(site.settings) == ""
+
+
+def test_a_file_that_was_only_touched_is_looked_at_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.configure(shop_config("files: '*.csv'"))
+    paths = [site.write("a.csv", "order_no\n1\n"), site.write("bad.csv", "order_no,_file\n1,2\n")]
+    site.load()
+    for path in paths:
+        os.utime(path, (1, 1))
+    assert pending_files(site.settings)
+    assert site.load()[0].load_id is None
+    assert pending_files(site.settings) == ""
+    hashed = []
+    really = file_landing.prepare
+    monkeypatch.setattr(
+        file_landing, "prepare", lambda file, *rest: [hashed.append(file.name), really(file, *rest)]
+    )
+    site.load()
+    # A file that was refused is tried in every run.
+    assert hashed == ["bad.csv"]
+
+
+def test_linked_folders_and_upper_case_endings_are_found(site: Site, tmp_path: Path) -> None:
+    site.configure(shop_config("files: ['2*/**/*.csv', '*.csv']"))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "B.CSV").write_text("order_no\n2\n")
+    for name in ("2025/A.csv", "2026/a.Csv", "other/no.csv", "no.txt", "no.csv.bak"):
+        site.write(name, "order_no\n1\n")
+    (site.inputs / "2026/linked").symlink_to(tmp_path / "elsewhere")
+    (site.inputs / "2026/round").symlink_to(site.inputs)
+    (site.inputs / "broken.csv").symlink_to(tmp_path / "nothing")
+    site.load()
+    assert site.ask("select _file from raw_shop.orders order by 1") == [
+        ("2025/A.csv",),
+        ("2026/a.Csv",),
+        ("2026/linked/B.CSV",),
+    ]
 
 
 def test_the_inbox_may_be_empty_or_not_there_yet(site: Site) -> None:

@@ -36,6 +36,10 @@ TOTAL = "total_amount: amount"
         ("'*.csv'", "'*.data'", 7, "orders: the file name does not tell the format; add format:"),
         ("'*.csv'", WITH_TABLE, 9, "orders.table: the source is a folder; this word belongs"),
         ("files: '*.csv'", "format: csv", 7, "tables.orders: give either files:"),
+        ("'*.csv'", "'/in/*.csv'", 8, '"/in/*.csv" is not a glob below the source\'s path'),
+        ("'*.csv'", "['*.csv', '']", 8, '"" is not a glob below the source\'s path'),
+        ("'*.csv'", "'**.csv'", 8, 'in "**.csv" a ** is not a folder of its own; write "**/*.csv"'),
+        ("'*.csv'", "'*.csv.zst'", 8, "is packed in a way that is not read; .gz, .bz2, .xz are"),
         ("  order:", "  ordr:", 11, 'no entity of the input contract is named "ordr"; did you'),
         (
             "email: email",
