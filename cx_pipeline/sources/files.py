@@ -184,11 +184,18 @@ def _is_readable_in_place(file: InputFile, table: TableConfig) -> bool:
     is_text = table.file_format != "parquet"
     return (
         file.local_path is not None
+        # DuckDB skips the byte order mark of a CSV, but not that of JSON.
+        and not (table.file_format == "jsonl" and _begins_with_mark(file))
         and not (is_text and codecs.lookup(table.encoding).name != "utf-8")
         and not file.name.lower().endswith(COMPRESSIONS)
         # DuckDB takes these for a pattern.
         and re.search(r"[*?\[\]{}]", str(file.local_path)) is None
     )
+
+
+def _begins_with_mark(file: InputFile) -> bool:
+    with file.open() as raw:
+        return raw.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
 
 
 def _copy_plain(file: InputFile, table: TableConfig, scratch: Path, number: int) -> None:
@@ -202,7 +209,8 @@ def _copy_plain(file: InputFile, table: TableConfig, scratch: Path, number: int)
             for block in _recoded(_unpacked(blocks, file.name), table.encoding, recode):
                 if is_text and b"\0" in block:
                     raise FileRefusedError(_NUL_SENTENCE)
-                plain.write(block)
+                is_first = is_text and not plain.tell()
+                plain.write(block.removeprefix(codecs.BOM_UTF8) if is_first else block)
         finally:
             if not file.sha256:
                 _hash_whole(file)

@@ -12,7 +12,7 @@ import csv
 import itertools
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -241,30 +241,37 @@ class Reader:
             f"read_ndjson_objects({_paths(files)}, ignore_errors = true, filename = '{_PATH}')"
         )
         # `[1, 2]` is JSON, but no record.
-        is_record = "coalesce(starts_with(ltrim(json::varchar), '{'), false)"
+        shape = "case when starts_with(ltrim(json::varchar), '{') then json_keys(json) end"
         shapes = self.connection.execute(
-            f"select {_PATH}, {is_record} as is_record, json_keys(json) as keys, count(*) as n "
-            f"from {objects} group by all order by n desc, keys"
+            f"select {_PATH}, {shape} as keys from {objects} "
+            "group by all order by count(*) desc, keys"
         ).fetchall()
-        lines: Counter[str] = Counter()
-        records: Counter[str] = Counter()
+        shapes_of: defaultdict[str, list[list[str] | None]] = defaultdict(list)
+        for path, keys_found in shapes:
+            shapes_of[path].append(keys_found)
         keys: dict[str, None] = {}
-        for path, fits, shape, count in shapes:
-            lines[path] += count
-            if fits:
-                records[path] += count
-                keys |= dict.fromkeys(shape)
+        faults: list[tuple[str, list[str] | None, str]] = []
         for file in files:
             path = str(file.plain_path)
-            if not records[path]:
-                if len(files) > 1:
-                    raise FileRefusedError("a file of several is not JSON Lines")
+            spelling: dict[str, str] = {}
+            bad = [
+                (path, found, fault)
+                for found in shapes_of[path]
+                if (fault := _fault(found, spelling))
+            ]
+            if len(bad) == len(shapes_of[path]):
+                for _, found, fault in bad:
+                    if found is not None:
+                        raise FileRefusedError(fault)
                 raise FileRefusedError(
                     "no line of the file is a JSON object; is it another format, or an error page? "
                     "JSON Lines has one object on each line"
                 )
-        _check_names(list(keys))
-        if lines == records:
+            faults += bad
+            keys |= dict.fromkeys(spelling.values())
+        if len({key.lower() for key in keys}) < len(keys):
+            raise FileRefusedError("files of several write a key in upper and in lower case")
+        if not faults:
             types = ", ".join(f"{text_literal(key)}: 'varchar'" for key in keys)
             source = (
                 f"read_json({_paths(files)}, format = 'newline_delimited', "
@@ -272,38 +279,52 @@ class Reader:
             )
             part, row_count = self._copy(f"select * from {source}", files)
             return self._finish(part, row_count, files, [], 1)
-        return self._read_broken_jsonl(files, objects, is_record, list(keys))
+        return self._read_good_records(files, objects, shape, list(keys), faults)
 
-    def _read_broken_jsonl(
-        self, files: Sequence[InputFile], objects: str, is_record: str, keys: list[str]
+    def _read_good_records(
+        self,
+        files: Sequence[InputFile],
+        objects: str,
+        shape: str,
+        keys: list[str],
+        faults: list[tuple[str, list[str] | None, str]],
     ) -> Landed:
-        """Land the good lines of files in which some are no JSON object."""
-        numbered = (
-            f"select json, {_PATH}, {is_record} as is_record, row_number() over () as position "
-            f"from {objects}"
+        """Land the good lines of files in which some are no JSON object or have faulty keys."""
+        self.connection.execute(
+            f"create or replace temp table faults ({_PATH} varchar, keys varchar[], fault varchar)"
         )
+        self.connection.execute(
+            "insert into faults select unnest($1), unnest($2::varchar[][]), unnest($3)",
+            [list(column) for column in zip(*faults, strict=True)],
+        )
+        judged = f"""
+            select lines.*, faults.fault
+            from (
+                select json, {_PATH}, {shape} as keys, row_number() over () as position
+                from {objects}
+            ) as lines
+            left join faults
+                on lines.{_PATH} = faults.{_PATH} and lines.keys is not distinct from faults.keys
+        """
+        names = {str(file.plain_path): file.name for file in files}
         rejects = [
-            _Reject(
-                file={str(file.plain_path): file.name for file in files}[path],
-                row_number=number,
-                reason="the line is not a JSON object; it may be cut off. Write it again",
-            )
-            for path, number in self.connection.execute(
+            _Reject(file=names[path], row_number=number, reason=fault)
+            for path, number, fault in self.connection.execute(
                 f"""
-                with lines as ({numbered}),
-                starts as (select {_PATH}, min(position) as start from lines group by all)
-                select lines.{_PATH}, position - start + 1 as number
-                from lines
-                inner join starts using ({_PATH})
-                where not is_record
+                select
+                    {_PATH},
+                    position - min(position) over (partition by {_PATH}) + 1 as number,
+                    fault,
+                from ({judged})
+                qualify fault is not null
                 order by all
                 """
             ).fetchall()
         ]
-        shape = text_literal(json.dumps(dict.fromkeys(keys, "VARCHAR")))
+        types = text_literal(json.dumps(dict.fromkeys(keys, "VARCHAR")))
         part, row_count = self._copy(
-            f"select unnest(json_transform(json, {shape})), {_PATH} "
-            f"from ({numbered}) where is_record",
+            f"select unnest(json_transform(json, {types})), {_PATH} "
+            f"from ({judged}) where fault is null order by position",
             files,
         )
         return self._finish(part, row_count, files, rejects, 1)
@@ -532,17 +553,44 @@ def _parquet_columns(file: InputFile) -> tuple[str, ...]:
 
 
 def _check_names(names: Sequence[str]) -> None:
+    fault = name_fault(names)
+    if fault:
+        raise FileRefusedError(fault)
+
+
+def name_fault(names: Sequence[str]) -> str:
+    """Say why columns of these names cannot land side by side, '' when they can."""
     repeated = [name for name, count in Counter(map(str.lower, names)).items() if count > 1]
     if repeated:
-        raise FileRefusedError(
+        return (
             f'the column "{repeated[0]}" stands twice (upper and lower case are the same); '
             "rename one of the two"
         )
     reserved = [name for name in names if name.lower() in (*RESERVED_COLUMNS, _PATH)]
     if reserved:
-        raise FileRefusedError(
-            f'the column name "{reserved[0]}" is kept for the lake; rename the column'
-        )
+        return f'the column name "{reserved[0]}" is kept for the lake; rename the column'
+    return "a column has an empty name; name it" if "" in names else ""
+
+
+def _fault(keys: list[str] | None, spelling: dict[str, str]) -> str:
+    """Say why a record of these keys cannot land, '' when it can and its keys are noted.
+
+    Args:
+        keys: None of a line that is no JSON object.
+        spelling: How the records so far write each key, by its lower case.
+    """
+    if keys is None:
+        return "the line is not a JSON object; it may be cut off. Write it again"
+    fault = name_fault(keys)
+    for key in keys:
+        if not fault and spelling.get(key.lower(), key) != key:
+            fault = (
+                f'the key "{key}" is written "{spelling[key.lower()]}" in other records (upper and '
+                "lower case are the same); write it one way"
+            )
+    if not fault:
+        spelling.update((key.lower(), key) for key in keys)
+    return fault
 
 
 def _csv_reason(error: str, message: str) -> str:

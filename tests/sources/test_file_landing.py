@@ -1,5 +1,6 @@
 """Files come into the lake whole, once, and with the number of every row."""
 
+import gzip
 import os
 import shutil
 from pathlib import Path
@@ -230,6 +231,24 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(site: Site) -> None:
     site.write("a.csv", b"\xef\xbb\xbforder_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
     site.load()
     assert site.ask("select order_id from sources.orders") == [("1",)]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_record(site: Site) -> None:
+    site.configure(shop_config("files: '*.jsonl*'"))
+    content = b'\xef\xbb\xbf{"order_no": 1}\n{"order_no": 2}\n'
+    site.write("a.jsonl", content)
+    site.write("b.jsonl.gz", gzip.compress(content))
+    assert (site.load()[0].rows_landed, site.quarantined()) == (4, [])
+
+
+def test_files_that_write_a_key_in_upper_and_in_lower_case_both_land(site: Site) -> None:
+    site.configure(shop_config("files: '*.jsonl'"))
+    for name, key in (("a", "Email"), ("b", "email"), ("c", "EMAIL")):
+        site.write_lines(f"{name}.jsonl", {"order_no": 1, key: name})
+    site.load()
+    assert site.ask("select email, _file from raw_shop.orders order by 1") == [
+        (name, f"{name}.jsonl") for name in "abc"
+    ]
 
 
 def test_a_value_may_hold_the_delimiter_quotes_and_line_breaks(site: Site) -> None:

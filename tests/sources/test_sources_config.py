@@ -170,6 +170,13 @@ def test_validate_guesses_a_misspelt_json_key(site: Site) -> None:
     ] == [True]
 
 
+def test_validate_passes_over_keys_that_cannot_land(site: Site) -> None:
+    site.configure(GOOD.replace("*.csv", "*.jsonl"))
+    good = {"order_no": 1, "email": "a@x.dk", "placed": "2026-01-02", "amount": 1}
+    site.write_lines("a.jsonl", good, {"": 1}, {"load_id": 1}, {"Email": 1})
+    assert validate(site.settings) == []
+
+
 def test_validate_checks_the_columns_of_a_database(site: Site) -> None:
     site.configure(
         """
