@@ -44,16 +44,15 @@ class Repaired:
 
 def line_count(path: Path) -> int:
     """Return how many lines a file has, blank ones at its end aside."""
-    ends = dict.fromkeys((b"\n", b"\r"), 0)
-    last = dict(ends)
+    feeds = returns = 0
     with path.open("rb") as file:
         while block := file.read(1 << 20):
-            text = block.rstrip(b"\r\n")
-            for sign in ends:
-                if text:
-                    last[sign] = ends[sign] + text.count(sign)
-                ends[sign] += block.count(sign)
-    return 1 + (last[b"\n"] if ends[b"\n"] else last[b"\r"])
+            feeds += block.count(b"\n")
+            returns += 0 if feeds else block.count(b"\r")
+        file.seek(max(file.tell() - (1 << 16), 0))
+        tail = file.read()
+    sign = b"\n" if feeds else b"\r"
+    return 1 + (feeds or returns) - tail[len(tail.rstrip(b"\r\n")) :].count(sign)
 
 
 def repair(source: Path, copy: Path, table: TableConfig, width: int) -> Repaired:
