@@ -30,7 +30,8 @@ FORMATS = {
 }
 """File formats, each with the endings that name it (before .gz and the like)."""
 
-COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+COMPRESSIONS = (".gz", ".bz2", ".xz")
+UNREAD_PACKINGS = (".zst", ".zip", ".7z", ".br", ".lz4")
 RESERVED_COLUMNS = ("_file", "_row_number", "_load_id", "_loaded_at", "load_id")
 """Columns that the lake adds; an input may not bring its own."""
 
@@ -273,12 +274,24 @@ def _table_faults(
     elif bool(table.files) == bool(table.query):
         yield place, "give either files: (a glob below path) or query: (over the other tables)."
     elif table.files:
+        yield from (((*place, "files"), fault) for fault in map(_glob_fault, table.files) if fault)
         try:
             table.file_format  # noqa: B018 - asked for its error
         except ValueError as error:
             yield place, f"{error}."
     for entity_name, mapping in table.entities.items():
         yield from _entity_faults((*place, "entities", entity_name), entity_name, mapping)
+
+
+def _glob_fault(pattern: str) -> str:
+    """Say what is wrong with a glob below a source's path, '' when nothing is."""
+    if not pattern or pattern.startswith("/") or ".." in pattern.split("/"):
+        return f'"{pattern}" is not a glob below the source\'s path, such as "2026/*.csv".'
+    if "**" in pattern.replace("**/", "") or re.search(r"[^/]\*\*/", pattern):
+        return f'in "{pattern}" a ** is not a folder of its own; write "**/*.csv".'
+    if pattern.lower().endswith(UNREAD_PACKINGS):
+        return f'"{pattern}" is packed in a way that is not read; {", ".join(COMPRESSIONS)} are.'
+    return ""
 
 
 def _entity_faults(

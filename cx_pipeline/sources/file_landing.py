@@ -70,9 +70,7 @@ def new_files(
         except FileRefusedError as error:
             refused[file.name] = str(error)
         except OSError as error:
-            refused[file.name] = (
-                f"the file cannot be opened ({error.strerror or error}); check its rights"
-            )
+            refused[file.name] = _unopened(error)
         if file.name in known and known[file.name].sha256 == file.sha256:
             refused.pop(file.name, None)
             continue
@@ -120,6 +118,12 @@ def new_files(
     )
 
 
+def _unopened(error: OSError) -> str:
+    return (
+        f"the file cannot be opened ({error.strerror or error}); check that it is there, its rights"
+    )
+
+
 def _is_untold(item: RefusedFile, told: dict[str, RefusedFile]) -> bool:
     """Whether a refusal differs from the last one of the same file."""
     old = told.get(item.file)
@@ -135,6 +139,8 @@ def _read(reader: Reader, files: Sequence[InputFile]) -> Landed:
             groups.setdefault(reader.columns(file), []).append(file)
         except FileRefusedError as error:
             everything.refused[file.name] = str(error)
+        except OSError as error:
+            everything.refused[file.name] = _unopened(error)
     for columns, group in groups.items():
         missing = _missing_columns(reader, columns, group[0])
         if missing:

@@ -7,14 +7,16 @@ Keeps out: what the files hold; that is readers.py
 
 import bz2
 import codecs
+import functools
 import gzip
 import hashlib
 import io
 import lzma
 import os
 import re
+import stat
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -22,7 +24,8 @@ from typing import Any, BinaryIO
 import fsspec
 from fsspec.core import url_to_fs
 
-from cx_pipeline.sources.config import COMPRESSIONS, TableConfig
+from cx_pipeline.sources.config import COMPRESSIONS, UNREAD_PACKINGS, TableConfig
+from cx_pipeline.sources.csv_repair import Repaired
 
 _BLOCK_BYTES = 1 << 20
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".filepart")
@@ -56,6 +59,7 @@ class InputFile:
     local_path: Path | None
     sha256: str = ""
     plain_path: Path | None = field(default=None, repr=False)
+    repaired: Repaired | None = field(default=None, repr=False)
 
     def open(self) -> BinaryIO:
         """Open the file as it is."""
@@ -64,18 +68,22 @@ class InputFile:
         return self.filesystem.open(self.remote_path, "rb")
 
     def current_stamp(self) -> str:
-        """Return the stamp that the file has now."""
-        if self.local_path is not None:
-            return _local_stamp(self.local_path.stat())
-        return _remote_stamp(self.filesystem, self.remote_path)[0]
+        """Return the stamp that the file has now, or "gone"."""
+        try:
+            if self.local_path is not None:
+                return _local_stamp(self.local_path.stat())
+            return _remote_stamp(self.filesystem, self.remote_path)[0]
+        except FileNotFoundError:
+            return "gone"
 
 
-def find_files(path: str, patterns: Iterable[str], base: Path) -> list[InputFile]:
+def find_files(path: str, patterns: Collection[str], base: Path) -> list[InputFile]:
     """Return the files below a source's path that match any pattern, by name.
 
     Args:
         path: Folder or fsspec URL; a relative folder is below `base`.
-        patterns: Globs such as `2026/*.csv`; `**` crosses folders.
+        patterns: Globs such as `2026/*.csv`; `**/` crosses folders, linked ones too. An ending is
+            the same in upper and lower case.
         base: Folder of the config file.
 
     Raises:
@@ -89,21 +97,49 @@ def find_files(path: str, patterns: Iterable[str], base: Path) -> list[InputFile
             f"there is no folder {folder}; correct `path:` or bring the files there.",
             may_pass=False,
         )
-    found = {}
-    for pattern in patterns:
-        for local in folder.glob(pattern):
-            if _is_finished(local.name) and local.is_file():
-                status = local.stat()
-                name = local.relative_to(folder).as_posix()
-                found[name] = InputFile(
-                    name=name,
-                    stamp=_local_stamp(status),
-                    size_bytes=status.st_size,
-                    filesystem=None,
-                    remote_path=str(local),
-                    local_path=local,
-                )
+    try:
+        found = {
+            name: InputFile(
+                name=name,
+                stamp=_local_stamp(status),
+                size_bytes=status.st_size,
+                filesystem=None,
+                remote_path=str(folder / name),
+                local_path=folder / name,
+            )
+            for name, status in _files_below(folder, "", patterns, ())
+        }
+    except OSError as error:
+        raise SourceUnreachableError(
+            f"{error.filename or folder} cannot be read ({error.strerror}); check its rights."
+        ) from None
     return [found[name] for name in sorted(found)]
+
+
+def _files_below(
+    folder: Path, prefix: str, patterns: Collection[str], above: tuple[Path, ...]
+) -> Iterator[tuple[str, os.stat_result]]:
+    """Walk the files of a folder and of those in it that a pattern may reach into."""
+    real = folder.resolve()
+    # A link to a folder that it lies in would go round for ever.
+    if real in above:
+        return
+    with os.scandir(folder) as items:
+        for item in items:
+            name = prefix + item.name
+            if item.is_dir():
+                if any(_may_hold(name, pattern) for pattern in patterns):
+                    yield from _files_below(
+                        folder / item.name, name + "/", patterns, (*above, real)
+                    )
+            elif _is_finished(item.name) and any(_matches(name, pattern) for pattern in patterns):
+                try:
+                    status = item.stat()
+                except FileNotFoundError:
+                    # Removed since it was listed, or a link to nothing.
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    yield name, status
 
 
 def prepare(file: InputFile, table: TableConfig, scratch: Path, number: int) -> None:
@@ -116,6 +152,11 @@ def prepare(file: InputFile, table: TableConfig, scratch: Path, number: int) -> 
     """
     if file.size_bytes == 0:
         raise FileRefusedError("the file is empty (0 bytes); export it again")
+    ending = PurePosixPath(file.name.lower()).suffix
+    if ending in UNREAD_PACKINGS:
+        raise FileRefusedError(
+            f"{ending} is not unpacked here, but {', '.join(COMPRESSIONS)} are; pack the file anew"
+        )
     if not _is_readable_in_place(file, table):
         _copy_plain(file, table, scratch, number)
         return
@@ -143,11 +184,18 @@ def _is_readable_in_place(file: InputFile, table: TableConfig) -> bool:
     is_text = table.file_format != "parquet"
     return (
         file.local_path is not None
+        # DuckDB skips the byte order mark of a CSV, but not that of JSON.
+        and not (table.file_format == "jsonl" and _begins_with_mark(file))
         and not (is_text and codecs.lookup(table.encoding).name != "utf-8")
         and not file.name.lower().endswith(COMPRESSIONS)
         # DuckDB takes these for a pattern.
         and re.search(r"[*?\[\]{}]", str(file.local_path)) is None
     )
+
+
+def _begins_with_mark(file: InputFile) -> bool:
+    with file.open() as raw:
+        return raw.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
 
 
 def _copy_plain(file: InputFile, table: TableConfig, scratch: Path, number: int) -> None:
@@ -161,7 +209,8 @@ def _copy_plain(file: InputFile, table: TableConfig, scratch: Path, number: int)
             for block in _recoded(_unpacked(blocks, file.name), table.encoding, recode):
                 if is_text and b"\0" in block:
                     raise FileRefusedError(_NUL_SENTENCE)
-                plain.write(block)
+                is_first = is_text and not plain.tell()
+                plain.write(block.removeprefix(codecs.BOM_UTF8) if is_first else block)
         finally:
             if not file.sha256:
                 _hash_whole(file)
@@ -174,43 +223,57 @@ _NUL_SENTENCE = (
 )
 
 
-def _find_remote(path: str, patterns: Iterable[str]) -> list[InputFile]:
+def _find_remote(path: str, patterns: Collection[str]) -> list[InputFile]:
+    found = {}
     try:
         filesystem, root = url_to_fs(path)
         filesystem.invalidate_cache()
-        names = list(filesystem.find(root, withdirs=False))
-    except (OSError, ValueError, ImportError) as error:
+        prefix = root.rstrip("/") + "/" if root.strip("/") else ""
+        for remote in filesystem.find(root, withdirs=False):
+            name = remote.removeprefix(prefix).lstrip("/")
+            if not _is_finished(PurePosixPath(name).name):
+                continue
+            if any(_matches(name, pattern) for pattern in patterns):
+                stamp, size = _remote_stamp(filesystem, remote)
+                found[name] = InputFile(
+                    name=name,
+                    stamp=stamp,
+                    size_bytes=size,
+                    filesystem=filesystem,
+                    remote_path=remote,
+                    local_path=None,
+                )
+    except Exception as error:  # noqa: BLE001 - every file system brings its own
         raise SourceUnreachableError(
             f"{path} does not answer ({type(error).__name__}: {error}); check the address, the "
             "credentials and the network."
         ) from None
-    found = {}
-    prefix = root.rstrip("/") + "/" if root.strip("/") else ""
-    for remote in names:
-        name = remote.removeprefix(prefix).lstrip("/")
-        if not _is_finished(PurePosixPath(name).name):
-            continue
-        if any(_matches(name, pattern) for pattern in patterns):
-            stamp, size = _remote_stamp(filesystem, remote)
-            found[name] = InputFile(
-                name=name,
-                stamp=stamp,
-                size_bytes=size,
-                filesystem=filesystem,
-                remote_path=remote,
-                local_path=None,
-            )
     return [found[name] for name in sorted(found)]
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Match a glob in which `*` stays within a folder and `**/` crosses folders."""
+    return _expression(pattern).fullmatch(name) is not None
+
+
+def _may_hold(folder: str, pattern: str) -> bool:
+    """Whether a folder may hold files that match a glob."""
+    if "**/" in pattern:
+        return True
+    pieces = pattern.split("/")
+    depth = folder.count("/") + 1
+    return depth < len(pieces) and _matches(folder, "/".join(pieces[:depth]))
+
+
+@functools.cache
+def _expression(pattern: str) -> re.Pattern[str]:
+    """Translate a glob in which `*` stays within a folder and `**/` crosses folders."""
     globs = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
+    ending = re.search(r"(\.\w+)*$", pattern)[0]
     expression = ""
-    for piece in re.split(r"(\*\*/|\*|\?|\[[^\]]+\])", pattern):
+    for piece in re.split(r"(\*\*/|\*|\?|\[[^\]]+\])", pattern.removesuffix(ending)):
         is_set = piece.startswith("[") and piece.endswith("]")
         expression += piece.replace("[!", "[^") if is_set else globs.get(piece, re.escape(piece))
-    return re.fullmatch(expression, name) is not None
+    return re.compile(f"{expression}(?i:{re.escape(ending)})")
 
 
 def _is_finished(name: str) -> bool:
@@ -254,23 +317,14 @@ def _unpacked(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:
     if ending not in COMPRESSIONS:
         yield from blocks
         return
-    opener = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(ending)
+    opener = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}[ending]
     try:
-        if opener is None:
-            import zstandard
-
-            unpacked: Any = zstandard.ZstdDecompressor().stream_reader(_Stream(blocks))
-        else:
-            unpacked = opener(io.BufferedReader(_Stream(blocks)), "rb")
+        unpacked = opener(io.BufferedReader(_Stream(blocks)), "rb")
         while block := unpacked.read(_BLOCK_BYTES):
             yield block
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise FileRefusedError(
             f"the compressed file is damaged or cut off ({error}); copy or export it again"
-        ) from None
-    except ImportError:
-        raise FileRefusedError(
-            "reading .zst needs the package zstandard; install it or unpack the file"
         ) from None
 
 

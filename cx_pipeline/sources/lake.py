@@ -10,6 +10,7 @@ The manifest is JSON beside the rows, so the warehouse can be thrown away and re
 import hashlib
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -228,6 +229,22 @@ class Lake:
         )
         _write(path, entry)
         self._entries[path] = entry
+
+    def note_stamps(self, source: str, table: str, stamps: Mapping[tuple[str, str], str]) -> None:
+        """Note how files look now whose content, by name and SHA-256, is what came before.
+
+        Else a file that was only touched would be hashed in every run, and wait for ever.
+        """
+        for entry in self.entries(source, table):
+            moved = [
+                file
+                for file in (*entry.files, *entry.refused)
+                if stamps.get((file.file, file.sha256), file.stamp) != file.stamp
+            ]
+            for file in moved:
+                file.stamp = stamps[file.file, file.sha256]
+            if moved:
+                _write(self._load_folder(entry.load_id) / f"{source}.{table}.json", entry)
 
     def table_folder(self, source: str, table: str) -> Path:
         """Return the folder of one table's parts."""

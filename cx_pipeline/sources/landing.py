@@ -10,6 +10,7 @@ killed half-way is taken up where its last whole table ended.
 """
 
 import hashlib
+import logging
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -21,9 +22,11 @@ from cx_pipeline.sources.config import SourceConfig, TableConfig, load_sources, 
 from cx_pipeline.sources.databases import QueryError
 from cx_pipeline.sources.file_landing import files_of, known_files, known_refusals, new_files
 from cx_pipeline.sources.files import InputFile, SourceUnreachableError
-from cx_pipeline.sources.lake import Entry, Harvest, Lake, Load
+from cx_pipeline.sources.lake import Entry, Harvest, Lake, LakeError, Load
 from cx_pipeline.sources.query_landing import new_rows
 from cx_pipeline.warehouse.config_files import ConfigError
+
+_log = logging.getLogger(__name__)
 
 PAUSES_SECONDS = (1.0, 2.0)
 """How long to wait before a source that does not answer is asked again, each time."""
@@ -51,8 +54,8 @@ def land(
 ) -> list[Outcome]:
     """Land what is new in all tables, or in the (source, table) pairs named; return one each.
 
-    A source that does not answer or a query that is refused becomes an outcome with an error; the
-    others go on. All that a run lands is one load.
+    Whatever goes wrong with a table becomes an outcome with an error; the others go on. All that a
+    run lands is one load.
 
     Raises:
         ConfigError: sources.yml cannot be used.
@@ -133,13 +136,22 @@ class _Landing:
         if not error:
             try:
                 harvest = self._attempt(entries, source_name, table_name, source, table)
+                if harvest is not None:
+                    self.lake.commit(self.load, source_name, table_name, harvest)
             except SourceUnreachableError as failure:
                 # Its other tables would only wait for the same answer.
                 error = self._unreachable[source_name] = str(failure)
             except (QueryError, ConfigError) as failure:
                 error = str(failure)
-        if harvest is not None:
-            self._commit(source_name, table_name, harvest)
+            except LakeError:
+                raise
+            except Exception as failure:  # noqa: BLE001 - one table must never stop the others
+                # Its message may quote a row, which belongs in no check, so the log alone has it.
+                _log.exception("landing %s.%s failed", source_name, table_name)
+                is_machine = isinstance(failure, OSError | duckdb.OutOfMemoryException)
+                reason = str(failure).splitlines()[0] if is_machine else "the log has the details"
+                harvest = None
+                error = f"landing failed with {type(failure).__name__}: {reason}; run again."
         in_lake = sum(item.row_count for item in self.lake.entries(source_name, table_name))
         if error:
             error = f"{source_name}.{table_name}: {error}"
@@ -169,7 +181,7 @@ class _Landing:
             try:
                 if source.is_database:
                     return self._query(entries, source_name, table_name, source, table)
-                return self._files(entries, source, table)
+                return self._files(entries, source_name, table_name, source, table)
             except SourceUnreachableError as failure:
                 if pause is None or not failure.may_pass:
                     raise
@@ -177,14 +189,22 @@ class _Landing:
         return None
 
     def _files(
-        self, entries: list[Entry], source: SourceConfig, table: TableConfig
+        self,
+        entries: list[Entry],
+        source_name: str,
+        table_name: str,
+        source: SourceConfig,
+        table: TableConfig,
     ) -> Harvest | None:
         files = _touched(files_of(source, table, self.settings), entries)
         if not files:
             return None
-        return new_files(
+        harvest = new_files(
             self.connection, files, table, entries, self.lake.scratch(), self.load.loaded_at
         )
+        stamps = {(file.name, file.sha256): file.stamp for file in files if file.stamp}
+        self.lake.note_stamps(source_name, table_name, stamps)
+        return harvest
 
     def _query(
         self,
@@ -208,9 +228,6 @@ class _Landing:
             self.lake.scratch(),
             self.load.loaded_at,
         )
-
-    def _commit(self, source_name: str, table_name: str, harvest: Harvest) -> None:
-        self.lake.commit(self.load, source_name, table_name, harvest)
 
 
 def _touched(files: list[InputFile], entries: list[Entry]) -> list[InputFile]:

@@ -9,9 +9,10 @@ Every column of a CSV or JSON Lines file is landed as text: nothing is guessed, 
 """
 
 import csv
+import itertools
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +24,7 @@ from pyarrow import ArrowException
 
 from cx_pipeline.sources.binding import column_types, text_literal
 from cx_pipeline.sources.config import RESERVED_COLUMNS, TableConfig
+from cx_pipeline.sources.csv_repair import OPEN_QUOTE, line_count, repair
 from cx_pipeline.sources.files import FileRefusedError, InputFile
 from cx_pipeline.sources.lake import PartMade, RejectedRow
 
@@ -68,6 +70,7 @@ class Reader:
     table: TableConfig
     scratch: Path
     loaded_at: datetime
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def columns(self, file: InputFile) -> tuple[str, ...]:
         """Return what tells whether files fit one part: names, and types where a file has them.
@@ -106,9 +109,12 @@ class Reader:
                 landed.refused[files[0].name] = str(error)
                 return
             made = None
-        except duckdb.Error as error:
+        except (duckdb.Error, OSError) as error:
             if _is_our_fault(error):
                 raise
+            if len(files) == 1 and self._repair(files[0], columns):
+                self._read_or_split(columns, files, landed)
+                return
             if len(files) == 1:
                 landed.refused[files[0].name] = (
                     f"the file cannot be read as {self.table.file_format} "
@@ -125,7 +131,8 @@ class Reader:
         moved = [file for file in files if file.current_stamp() != file.stamp]
         for file in moved:
             landed.refused[file.name] = (
-                "the file changed while it was read; it comes in with the next run"
+                "the file changed or was removed while it was read; it comes in with the next run "
+                "if it is there"
             )
         if moved:
             still = [file for file in files if file.name not in landed.refused]
@@ -155,9 +162,53 @@ class Reader:
         part, row_count = self._copy(f"select * from {source}", files)
         rejects = self._csv_rejects(files)
         first = 1 if table.header else 2
+        read = self._count(part, files, row_count) + Counter(reject.file for reject in rejects)
+        if self._must_read_again(header, files, read):
+            part.unlink()
+            return self._read_csv(header, files)
+        for file in files:
+            if file.repaired:
+                rejects += [_Reject(file.name, *line) for line in file.repaired.left_out]
         return self._finish(part, row_count, files, rejects, first)
 
+    def _must_read_again(
+        self, header: tuple[str, ...], files: Sequence[InputFile], read: Counter[str]
+    ) -> bool:
+        """Repair the files of which a line is in no row; return whether that changed any.
+
+        Raises:
+            FileRefusedError: The rows of a repaired file do not add up either.
+        """
+        changed = False
+        for file in files:
+            found = read[file.name] + (0 if self.table.header else 1)
+            if file.repaired is None and found != line_count(file.plain_path):
+                as_read = file.plain_path
+                self._repair(file, header)
+                if file.repaired.left_out or found != file.repaired.row_count:
+                    changed = True
+                    continue
+                file.plain_path = as_read
+            if file.repaired and not self.table.header and file.repaired.original_row(1) != 1:
+                raise FileRefusedError(f"the header line cannot be read: {OPEN_QUOTE}")
+            if file.repaired and found != file.repaired.row_count:
+                raise FileRefusedError(
+                    f"by its quotes the file has {file.repaired.row_count} rows, but {found} can "
+                    "be read; export it again with every value in quotes"
+                )
+        return changed
+
+    def _repair(self, file: InputFile, header: tuple[str, ...]) -> bool:
+        """Make a copy of a CSV file's whole rows; return whether that is anything new."""
+        if self.table.file_format != "csv" or file.repaired or not file.plain_path.exists():
+            return False
+        copy = self.scratch / f"repaired-{next(self._numbers)}.csv"
+        file.repaired = repair(file.plain_path, copy, self.table, len(header))
+        file.plain_path = copy
+        return True
+
     def _csv_rejects(self, files: Sequence[InputFile]) -> list["_Reject"]:
+        """Return the rows that DuckDB could not read, by their numbers in the input files."""
         rows = self.connection.execute(
             """
             select
@@ -166,27 +217,23 @@ class Reader:
                 arg_min(reject_errors.error_type::varchar, reject_errors.byte_position),
                 arg_min(reject_errors.error_message, reject_errors.byte_position),
                 arg_min(reject_errors.column_name, reject_errors.byte_position),
-                min(reject_errors.line_byte_position),
             from reject_errors
             inner join reject_scans using (scan_id, file_id)
             group by all
             order by all
             """
         ).fetchall()
-        names = {str(file.plain_path): file.name for file in files}
+        by_path = {str(file.plain_path): file for file in files}
         return [
             _Reject(
-                file=names[path],
-                row_number=line,
-                column=column if error == "INVALID ENCODING" else None,
-                reason=_csv_reason(error, message),
-                open_quote_at=(
-                    (Path(path), position)
-                    if error in ("UNQUOTED VALUE", "LINE SIZE OVER MAXIMUM")
-                    else None
+                file=by_path[path].name,
+                row_number=(
+                    by_path[path].repaired.original_row(line) if by_path[path].repaired else line
                 ),
+                reason=_csv_reason(error, message),
+                column=column if error == "INVALID ENCODING" else None,
             )
-            for path, line, error, message, column, position in rows
+            for path, line, error, message, column in rows
         ]
 
     def _read_jsonl(self, files: Sequence[InputFile]) -> Landed:
@@ -194,30 +241,37 @@ class Reader:
             f"read_ndjson_objects({_paths(files)}, ignore_errors = true, filename = '{_PATH}')"
         )
         # `[1, 2]` is JSON, but no record.
-        is_record = "coalesce(starts_with(ltrim(json::varchar), '{'), false)"
+        shape = "case when starts_with(ltrim(json::varchar), '{') then json_keys(json) end"
         shapes = self.connection.execute(
-            f"select {_PATH}, {is_record} as is_record, json_keys(json) as keys, count(*) as n "
-            f"from {objects} group by all order by n desc, keys"
+            f"select {_PATH}, {shape} as keys from {objects} "
+            "group by all order by count(*) desc, keys"
         ).fetchall()
-        lines: Counter[str] = Counter()
-        records: Counter[str] = Counter()
+        shapes_of: defaultdict[str, list[list[str] | None]] = defaultdict(list)
+        for path, keys_found in shapes:
+            shapes_of[path].append(keys_found)
         keys: dict[str, None] = {}
-        for path, fits, shape, count in shapes:
-            lines[path] += count
-            if fits:
-                records[path] += count
-                keys |= dict.fromkeys(shape)
+        faults: list[tuple[str, list[str] | None, str]] = []
         for file in files:
             path = str(file.plain_path)
-            if not records[path]:
-                if len(files) > 1:
-                    raise FileRefusedError("a file of several is not JSON Lines")
+            spelling: dict[str, str] = {}
+            bad = [
+                (path, found, fault)
+                for found in shapes_of[path]
+                if (fault := _fault(found, spelling))
+            ]
+            if len(bad) == len(shapes_of[path]):
+                for _, found, fault in bad:
+                    if found is not None:
+                        raise FileRefusedError(fault)
                 raise FileRefusedError(
                     "no line of the file is a JSON object; is it another format, or an error page? "
                     "JSON Lines has one object on each line"
                 )
-        _check_names(list(keys))
-        if lines == records:
+            faults += bad
+            keys |= dict.fromkeys(spelling.values())
+        if len({key.lower() for key in keys}) < len(keys):
+            raise FileRefusedError("files of several write a key in upper and in lower case")
+        if not faults:
             types = ", ".join(f"{text_literal(key)}: 'varchar'" for key in keys)
             source = (
                 f"read_json({_paths(files)}, format = 'newline_delimited', "
@@ -225,38 +279,52 @@ class Reader:
             )
             part, row_count = self._copy(f"select * from {source}", files)
             return self._finish(part, row_count, files, [], 1)
-        return self._read_broken_jsonl(files, objects, is_record, list(keys))
+        return self._read_good_records(files, objects, shape, list(keys), faults)
 
-    def _read_broken_jsonl(
-        self, files: Sequence[InputFile], objects: str, is_record: str, keys: list[str]
+    def _read_good_records(
+        self,
+        files: Sequence[InputFile],
+        objects: str,
+        shape: str,
+        keys: list[str],
+        faults: list[tuple[str, list[str] | None, str]],
     ) -> Landed:
-        """Land the good lines of files in which some are no JSON object."""
-        numbered = (
-            f"select json, {_PATH}, {is_record} as is_record, row_number() over () as position "
-            f"from {objects}"
+        """Land the good lines of files in which some are no JSON object or have faulty keys."""
+        self.connection.execute(
+            f"create or replace temp table faults ({_PATH} varchar, keys varchar[], fault varchar)"
         )
+        self.connection.execute(
+            "insert into faults select unnest($1), unnest($2::varchar[][]), unnest($3)",
+            [list(column) for column in zip(*faults, strict=True)],
+        )
+        judged = f"""
+            select lines.*, faults.fault
+            from (
+                select json, {_PATH}, {shape} as keys, row_number() over () as position
+                from {objects}
+            ) as lines
+            left join faults
+                on lines.{_PATH} = faults.{_PATH} and lines.keys is not distinct from faults.keys
+        """
+        names = {str(file.plain_path): file.name for file in files}
         rejects = [
-            _Reject(
-                file={str(file.plain_path): file.name for file in files}[path],
-                row_number=number,
-                reason="the line is not a JSON object; it may be cut off. Write it again",
-            )
-            for path, number in self.connection.execute(
+            _Reject(file=names[path], row_number=number, reason=fault)
+            for path, number, fault in self.connection.execute(
                 f"""
-                with lines as ({numbered}),
-                starts as (select {_PATH}, min(position) as start from lines group by all)
-                select lines.{_PATH}, position - start + 1 as number
-                from lines
-                inner join starts using ({_PATH})
-                where not is_record
+                select
+                    {_PATH},
+                    position - min(position) over (partition by {_PATH}) + 1 as number,
+                    fault,
+                from ({judged})
+                qualify fault is not null
                 order by all
                 """
             ).fetchall()
         ]
-        shape = text_literal(json.dumps(dict.fromkeys(keys, "VARCHAR")))
+        types = text_literal(json.dumps(dict.fromkeys(keys, "VARCHAR")))
         part, row_count = self._copy(
-            f"select unnest(json_transform(json, {shape})), {_PATH} "
-            f"from ({numbered}) where is_record",
+            f"select unnest(json_transform(json, {types})), {_PATH} "
+            f"from ({judged}) where fault is null order by position",
             files,
         )
         return self._finish(part, row_count, files, rejects, 1)
@@ -289,15 +357,12 @@ class Reader:
         first: int,
     ) -> Landed:
         """Count the rows of each file, and number them where their position does not."""
-        several = len(files) > 1
-        names = {str(file.plain_path) if several else file.name: file.name for file in files}
-        counted = self._count(part, several, names, row_count)
-        rejected = Counter(reject.file for reject in rejects)
-        for reject in rejects:
-            _check_open_quote(reject, first + counted[reject.file] + rejected[reject.file] - 1)
+        counted = self._count(part, files, row_count)
+        rejected = [reject for reject in rejects if reject.reason]
+        rejected_counts = Counter(reject.file for reject in rejected)
         landed = Landed(
             counts={
-                file.name: FileCount(counted[file.name], rejected[file.name], first)
+                file.name: FileCount(counted[file.name], rejected_counts[file.name], first)
                 for file in files
             },
             rejected=[
@@ -307,15 +372,15 @@ class Reader:
                     column_name=reject.column,
                     reason=reject.reason,
                 )
-                for reject in rejects
+                for reject in rejected
             ],
         )
-        if row_count and not several and not rejects:
+        if row_count and len(files) == 1 and not rejects:
             landed.parts.append(
                 PartMade(part, row_count, first, column_types(self.connection, part))
             )
         elif row_count:
-            self._number(part, names, rejects, first)
+            self._number(part, files, rejects, first)
             landed.parts.append(
                 PartMade(part, row_count, None, column_types(self.connection, part))
             )
@@ -323,29 +388,30 @@ class Reader:
             part.unlink()
         return landed
 
-    def _count(
-        self, part: Path, several: bool, names: dict[str, str], row_count: int
-    ) -> Counter[str]:
-        if not several:
-            return Counter(dict.fromkeys(names.values(), row_count))
+    def _count(self, part: Path, files: Sequence[InputFile], row_count: int) -> Counter[str]:
+        """Return the number of rows in a part that came from each file."""
+        if len(files) == 1:
+            return Counter({files[0].name: row_count})
+        names = _names_in_part(files)
         rows = self.connection.execute(
             f"select _file, count(*) from read_parquet({text_literal(str(part))}) group by all"
         ).fetchall()
         return Counter({names[path]: count for path, count in rows})
 
     def _number(
-        self, part: Path, names: dict[str, str], rejects: list["_Reject"], first: int
+        self, part: Path, files: Sequence[InputFile], rejects: list["_Reject"], first: int
     ) -> None:
         """Rewrite a part with each row's number in its input file.
 
         A rejected line before a row moves its number up by one, hence the as-of join: reject i
         (from 0) on line n has n - first - i accepted rows before it.
         """
+        names = _names_in_part(files)
         jumps: dict[tuple[str, int], int] = {}
-        for name in names.values():
-            lines = sorted(reject.row_number for reject in rejects if reject.file == name)
-            for index, line in enumerate(lines):
-                jumps[name, line - first - index] = index + 1
+        seen: Counter[str] = Counter()
+        for name, line in sorted((reject.file, reject.row_number) for reject in rejects):
+            jumps[name, line - first - seen[name]] = seen[name] + 1
+            seen[name] += 1
         connection = self.connection
         connection.execute("create or replace temp table input_names (path varchar, name varchar)")
         connection.execute(
@@ -406,19 +472,26 @@ class Reader:
         numbered.replace(part)
 
     def _new_part(self) -> Path:
-        number = len(list(self.scratch.glob("made-*.parquet")))
-        path = self.scratch / f"made-{number}.parquet"
+        path = self.scratch / f"made-{next(self._numbers)}.parquet"
         path.touch()
         return path
 
 
 @dataclass
 class _Reject:
+    """A row that does not land; one without a reason is a blank line."""
+
     file: str
     row_number: int
     reason: str
     column: str | None = None
-    open_quote_at: tuple[Path, int] | None = None
+
+
+def _names_in_part(files: Sequence[InputFile]) -> dict[str, str]:
+    """Return each file's name by what stands in column `_file` of a part, see Reader._copy."""
+    if len(files) == 1:
+        return {files[0].name: files[0].name}
+    return {str(file.plain_path): file.name for file in files}
 
 
 def _csv_header(file: InputFile, table: TableConfig) -> tuple[str, ...]:
@@ -480,17 +553,44 @@ def _parquet_columns(file: InputFile) -> tuple[str, ...]:
 
 
 def _check_names(names: Sequence[str]) -> None:
+    fault = name_fault(names)
+    if fault:
+        raise FileRefusedError(fault)
+
+
+def name_fault(names: Sequence[str]) -> str:
+    """Say why columns of these names cannot land side by side, '' when they can."""
     repeated = [name for name, count in Counter(map(str.lower, names)).items() if count > 1]
     if repeated:
-        raise FileRefusedError(
+        return (
             f'the column "{repeated[0]}" stands twice (upper and lower case are the same); '
             "rename one of the two"
         )
     reserved = [name for name in names if name.lower() in (*RESERVED_COLUMNS, _PATH)]
     if reserved:
-        raise FileRefusedError(
-            f'the column name "{reserved[0]}" is kept for the lake; rename the column'
-        )
+        return f'the column name "{reserved[0]}" is kept for the lake; rename the column'
+    return "a column has an empty name; name it" if "" in names else ""
+
+
+def _fault(keys: list[str] | None, spelling: dict[str, str]) -> str:
+    """Say why a record of these keys cannot land, '' when it can and its keys are noted.
+
+    Args:
+        keys: None of a line that is no JSON object.
+        spelling: How the records so far write each key, by its lower case.
+    """
+    if keys is None:
+        return "the line is not a JSON object; it may be cut off. Write it again"
+    fault = name_fault(keys)
+    for key in keys:
+        if not fault and spelling.get(key.lower(), key) != key:
+            fault = (
+                f'the key "{key}" is written "{spelling[key.lower()]}" in other records (upper and '
+                "lower case are the same); write it one way"
+            )
+    if not fault:
+        spelling.update((key.lower(), key) for key in keys)
+    return fault
 
 
 def _csv_reason(error: str, message: str) -> str:
@@ -504,35 +604,16 @@ def _csv_reason(error: str, message: str) -> str:
         )
         return f"the line has {found} fields and the header {expected}; {remedy}"
     return {
-        "UNQUOTED VALUE": "a quote is not closed where the value ends",
+        "UNQUOTED VALUE": OPEN_QUOTE,
         "INVALID ENCODING": (
             "the line holds bytes that are not in the table's encoding; "
             "give the table its `encoding:`, such as latin-1"
         ),
-        "LINE SIZE OVER MAXIMUM": "the line is longer than 2 MB; is a quote not closed?",
+        "LINE SIZE OVER MAXIMUM": "the row is longer than 2 MB",
     }.get(error, "the line cannot be read")
 
 
-def _check_open_quote(reject: _Reject, last_row_number: int) -> None:
-    """Refuse a file in which an open quote swallows further lines up to the end.
-
-    Raises:
-        FileRefusedError: It does; which rows were swallowed nobody can tell.
-    """
-    if reject.open_quote_at is None or reject.row_number < last_row_number:
-        return
-    path, position = reject.open_quote_at
-    with path.open("rb") as file:
-        file.seek(max(position - 1, 0))
-        tail = file.read(4 << 20).strip()
-    if tail.count(b"\n") >= 2:
-        raise FileRefusedError(
-            f"the quote that is opened in row {reject.row_number} is never closed, so the rest of "
-            "the file cannot be told apart; close it or export the file again"
-        )
-
-
-def _is_our_fault(error: duckdb.Error) -> bool:
+def _is_our_fault(error: Exception) -> bool:
     """Whether it is this machine that failed (memory, disk), and not the file."""
     ours = (duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.InternalException)
     return isinstance(error, ours) or "No space left" in str(error)

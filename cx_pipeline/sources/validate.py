@@ -29,7 +29,7 @@ from cx_pipeline.sources.databases import QueryError, open_database
 from cx_pipeline.sources.file_landing import files_of
 from cx_pipeline.sources.files import FileRefusedError, SourceUnreachableError, make_readable
 from cx_pipeline.sources.query_landing import relation_of
-from cx_pipeline.sources.readers import Reader
+from cx_pipeline.sources.readers import Reader, name_fault
 from cx_pipeline.sources.reference import reference_tables
 from cx_pipeline.sources.views import (
     Mapped,
@@ -150,7 +150,7 @@ class _Check:
                 number = len(list(self.scratch.iterdir()))
                 make_readable(file, table, self.scratch, number)
                 columns = reader.columns(file)
-            except FileRefusedError as error:
+            except (FileRefusedError, OSError) as error:
                 yield self._fault(place, f"file {file.name}: {error}.")
                 continue
             sample = self._sample(table, columns, file.plain_path)
@@ -173,7 +173,9 @@ class _Check:
                 f"read_ndjson_objects({place}, ignore_errors = true) limit {_SAMPLE_RECORDS}) "
                 "where starts_with(ltrim(json::varchar), '{')"
             ).fetchall()
-            columns = tuple(sorted(row[0] for row in rows))
+            # As in landing, a record whose keys cannot land is left out.
+            keys = {key.lower(): key for (key,) in sorted(rows) if not name_fault([key])}
+            columns = tuple(keys.values())
         return "select " + ", ".join(f"null::varchar as {quoted(name)}" for name in columns)
 
     def _misspelt_keys(

@@ -1,11 +1,13 @@
 """Files come into the lake whole, once, and with the number of every row."""
 
+import gzip
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from cx_pipeline.sources import file_landing
 from cx_pipeline.sources.landing import pending_files
 from tests.sources.conftest import ORDER_MAPPING, Site, shop_config
 
@@ -114,6 +116,24 @@ def test_rejected_lines_do_not_shift_the_numbers_of_the_rows_after_them(site: Si
     ]
 
 
+def test_a_blank_line_counts_and_a_value_of_several_lines_does_not(site: Site) -> None:
+    """As in a spreadsheet, and the same for rows that land and rows that do not."""
+    site.configure(shop_config('files: "*.csv"', ORDER_MAPPING))
+    header = "order_no,email,amount,placed\n"
+    site.write("a.csv", f'{header}\n3,"x\n\ny",1,2026-01-02\n\r\n\n6,too,few\n7,a,1,2026-01-02\n\n')
+    site.write("b.csv", f"{header}2,a,1,2026-01-02\n\n4,a,1,2026-01-02\n")
+    site.write("c.csv", f"{header}2,a,1,2026-01-02\n\n\n")
+    site.load()
+    assert site.ask("select _file, order_no, _row_number from raw_shop.orders order by all") == [
+        ("a.csv", "3", 3),
+        ("a.csv", "7", 7),
+        ("b.csv", "2", 2),
+        ("b.csv", "4", 4),
+        ("c.csv", "2", 2),
+    ]
+    assert [row[:2] for row in site.quarantined()] == [("a.csv", 6)]
+
+
 def test_json_lines_keep_every_key_and_nested_values_as_json(site: Site) -> None:
     site.configure(shop_config("files: '*.jsonl'", ORDER_MAPPING))
     site.write_lines(
@@ -213,6 +233,24 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(site: Site) -> None:
     assert site.ask("select order_id from sources.orders") == [("1",)]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_record(site: Site) -> None:
+    site.configure(shop_config("files: '*.jsonl*'"))
+    content = b'\xef\xbb\xbf{"order_no": 1}\n{"order_no": 2}\n'
+    site.write("a.jsonl", content)
+    site.write("b.jsonl.gz", gzip.compress(content))
+    assert (site.load()[0].rows_landed, site.quarantined()) == (4, [])
+
+
+def test_files_that_write_a_key_in_upper_and_in_lower_case_both_land(site: Site) -> None:
+    site.configure(shop_config("files: '*.jsonl'"))
+    for name, key in (("a", "Email"), ("b", "email"), ("c", "EMAIL")):
+        site.write_lines(f"{name}.jsonl", {"order_no": 1, key: name})
+    site.load()
+    assert site.ask("select email, _file from raw_shop.orders order by 1") == [
+        (name, f"{name}.jsonl") for name in "abc"
+    ]
+
+
 def test_a_value_may_hold_the_delimiter_quotes_and_line_breaks(site: Site) -> None:
     site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
     site.write(
@@ -274,6 +312,44 @@ def test_the_sensor_sees_a_new_file_until_it_is_landed(site: Site) -> None:
     assert pending_files(site.settings) == waiting
     site.load()
     assert pending_files(site.settings) == ""
+
+
+def test_a_file_that_was_only_touched_is_looked_at_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.configure(shop_config("files: '*.csv'"))
+    paths = [site.write("a.csv", "order_no\n1\n"), site.write("bad.csv", "order_no,_file\n1,2\n")]
+    site.load()
+    for path in paths:
+        os.utime(path, (1, 1))
+    assert pending_files(site.settings)
+    assert site.load()[0].load_id is None
+    assert pending_files(site.settings) == ""
+    hashed = []
+    really = file_landing.prepare
+    monkeypatch.setattr(
+        file_landing, "prepare", lambda file, *rest: [hashed.append(file.name), really(file, *rest)]
+    )
+    site.load()
+    # A file that was refused is tried in every run.
+    assert hashed == ["bad.csv"]
+
+
+def test_linked_folders_and_upper_case_endings_are_found(site: Site, tmp_path: Path) -> None:
+    site.configure(shop_config("files: ['2*/**/*.csv', '*.csv']"))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "B.CSV").write_text("order_no\n2\n")
+    for name in ("2025/A.csv", "2026/a.Csv", "other/no.csv", "no.txt", "no.csv.bak"):
+        site.write(name, "order_no\n1\n")
+    (site.inputs / "2026/linked").symlink_to(tmp_path / "elsewhere")
+    (site.inputs / "2026/round").symlink_to(site.inputs)
+    (site.inputs / "broken.csv").symlink_to(tmp_path / "nothing")
+    site.load()
+    assert site.ask("select _file from raw_shop.orders order by 1") == [
+        ("2025/A.csv",),
+        ("2026/a.Csv",),
+        ("2026/linked/B.CSV",),
+    ]
 
 
 def test_the_inbox_may_be_empty_or_not_there_yet(site: Site) -> None:

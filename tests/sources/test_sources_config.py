@@ -36,6 +36,10 @@ TOTAL = "total_amount: amount"
         ("'*.csv'", "'*.data'", 7, "orders: the file name does not tell the format; add format:"),
         ("'*.csv'", WITH_TABLE, 9, "orders.table: the source is a folder; this word belongs"),
         ("files: '*.csv'", "format: csv", 7, "tables.orders: give either files:"),
+        ("'*.csv'", "'/in/*.csv'", 8, '"/in/*.csv" is not a glob below the source\'s path'),
+        ("'*.csv'", "['*.csv', '']", 8, '"" is not a glob below the source\'s path'),
+        ("'*.csv'", "'**.csv'", 8, 'in "**.csv" a ** is not a folder of its own; write "**/*.csv"'),
+        ("'*.csv'", "'*.csv.zst'", 8, "is packed in a way that is not read; .gz, .bz2, .xz are"),
         ("  order:", "  ordr:", 11, 'no entity of the input contract is named "ordr"; did you'),
         (
             "email: email",
@@ -164,6 +168,13 @@ def test_validate_guesses_a_misspelt_json_key(site: Site) -> None:
     assert [
         'no record has the key "emial"; did you mean "email"?' in text for text in _problems(site)
     ] == [True]
+
+
+def test_validate_passes_over_keys_that_cannot_land(site: Site) -> None:
+    site.configure(GOOD.replace("*.csv", "*.jsonl"))
+    good = {"order_no": 1, "email": "a@x.dk", "placed": "2026-01-02", "amount": 1}
+    site.write_lines("a.jsonl", good, {"": 1}, {"load_id": 1}, {"Email": 1})
+    assert validate(site.settings) == []
 
 
 def test_validate_checks_the_columns_of_a_database(site: Site) -> None:
