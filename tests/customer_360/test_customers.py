@@ -59,3 +59,18 @@ def test_nobody_is_reachable_without_permission_and_an_address(demo_company):
         "select count(*) from customer_360.customers where is_reachable_for_marketing"
     )
     assert reachable > 50
+
+
+def test_whoever_is_reachable_by_email_has_a_permitted_address_of_their_own(demo_company):
+    """Told from the published state: a word of the own address, else of the customer."""
+    wrong = demo_company.ask_warehouse(
+        "select customers.customer_id from customer_360.customers as customers "
+        "where customers.is_reachable_by_email and not exists ("
+        "select 1 from identity.customer_xref as own "
+        "inner join consent.consent_state as state on state.customer_id = own.customer_id "
+        "and coalesce(state.contact_point_key, own.profile_key) = own.profile_key "
+        "where own.is_current and own.customer_id = customers.customer_id "
+        "and own.identifier_type = 'email' and state.purpose = 'marketing' "
+        "and state.channel = 'email' and state.is_permitted)"
+    )
+    assert wrong == []
