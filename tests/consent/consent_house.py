@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import duckdb
+import jinja2
 import pytest
 import yaml
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
@@ -121,6 +122,24 @@ def compile_models(data_dir: Path) -> CompiledModels:
         models={name: (compiled / f"models/consent/{name}.sql").read_text() for name in MODELS},
         log_at_full_refresh=logs[0],
         tests={name: (compiled / f"tests/{name}.sql").read_text() for name in TESTS},
+    )
+
+
+def rendered_permitted(
+    purpose: str, channel: str | None = None, customer_id: str = "customer_id"
+) -> str:
+    """Return the SQL of the macro permitted()."""
+    macro = (DBT_PROJECT_DIR / "macros/permitted.sql").read_text()
+    call = "{{ permitted(purpose, channel, customer_id) }}"
+    return (
+        jinja2.Environment(autoescape=False)
+        .from_string(macro + call)
+        .render(
+            ref=lambda model: f"consent.{model}",
+            purpose=purpose,
+            channel=channel,
+            customer_id=customer_id,
+        )
     )
 
 

@@ -1,11 +1,15 @@
 import datetime as dt
 from dataclasses import replace
 
-import jinja2
 import pytest
 
-from cx_pipeline.settings import DBT_PROJECT_DIR
-from tests.consent.consent_house import AS_OF, NOON, ConsentHouse, Statement
+from tests.consent.consent_house import (
+    AS_OF,
+    NOON,
+    ConsentHouse,
+    Statement,
+    rendered_permitted,
+)
 
 HOUR = dt.timedelta(hours=1)
 DAY = dt.timedelta(days=1)
@@ -286,30 +290,24 @@ def test_a_purpose_or_channel_that_config_does_not_name_is_never_permitted(house
     assert len(house.log()) == 3
 
 
-def rendered(call: str) -> str:
-    macro = (DBT_PROJECT_DIR / "macros/permitted.sql").read_text()
-    template = jinja2.Environment(autoescape=False).from_string(f"{macro}{{{{ {call} }}}}")
-    return template.render(ref=lambda model: f"consent.{model}")
-
-
 @pytest.mark.parametrize(
-    ("call", "expected"),
+    ("asked", "expected"),
     [
-        ("permitted('marketing', 'email')", {"ann"}),
-        ("permitted('marketing', 'sms')", set()),
-        ("permitted('marketing')", {"ann"}),
-        ("permitted('advertising')", set()),
-        ("permitted('marketing', 'email', 'people.customer_id')", {"ann"}),
+        (("marketing", "email"), {"ann"}),
+        (("marketing", "sms"), set()),
+        (("marketing",), {"ann"}),
+        (("advertising",), set()),
+        (("marketing", "email", "people.customer_id"), {"ann"}),
     ],
 )
 def test_the_macro_says_yes_only_to_those_who_did_even_under_a_bare_column_name(
-    house, call, expected
+    house, asked, expected
 ):
     house.knows(**ANN, bea=["crm_id:2"])
     house.say(by_email("s1", "granted"))
     house.run()
     people = "(values ('ann'), ('bea'), (null)) as people(customer_id)"
-    answers = house.query(f"select customer_id, {rendered(call)} from {people}")
+    answers = house.query(f"select customer_id, {rendered_permitted(*asked)} from {people}")
     assert {customer for customer, is_permitted in answers if is_permitted} == expected
     assert all(is_permitted is not None for _, is_permitted in answers)
 
