@@ -1,4 +1,4 @@
-"""The customer 360 and the experience room, on chosen rows and on the demo company."""
+"""The customer 360, the experience and the identity room, on chosen rows and on the demo company."""
 
 import pytest
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
@@ -15,7 +15,8 @@ def test_the_unit_tests_of_these_rooms_hold(demo_company, tmp_path):
         done = dbtRunner(manifest=manifest).invoke(
             [
                 *("test", "--quiet"),
-                *("--select", "experience,test_type:unit", "customer_360,test_type:unit"),
+                "--select",
+                *(f"{room},test_type:unit" for room in ("identity", "experience", "customer_360")),
                 *("--project-dir", str(DBT_PROJECT_DIR)),
                 *("--profiles-dir", str(DBT_PROJECT_DIR)),
                 *("--target-path", str(tmp_path / "target")),
@@ -24,7 +25,7 @@ def test_the_unit_tests_of_these_rooms_hold(demo_company, tmp_path):
         )
         DuckDBConnectionManager.close_all_connections()
     assert {result.status for result in done.result} == {"pass"}
-    assert len(done.result) >= 4
+    assert len(done.result) >= 9
 
 
 def test_a_customer_has_at_least_60_columns_and_none_names_or_reaches_the_person(demo_company):

@@ -264,6 +264,14 @@ def test_a_type_that_does_not_link_still_has_its_own_customer():
     assert resolution.rejected_links["reason"].to_pylist() == ["cookie_id does not link"]
 
 
+def test_the_best_identifier_that_may_not_link_does_not_keep_the_others_apart():
+    order = [Record(1, {"crm_id": "ann", "email": "ann@home", "cookie_id": "c1"})]
+    assert groups(resolved(order, rules(crm_id={"links": False}))) == {
+        frozenset({"crm_id:ann"}),
+        frozenset({"email:ann@home", "cookie_id:c1"}),
+    }
+
+
 def test_a_refused_link_is_not_reported_when_its_ends_are_one_customer_anyway():
     records = [
         Record(1, {"crm_id": "ann", "device_id": "tablet"}),
