@@ -1,4 +1,4 @@
-"""The customer 360, the experience and the identity room, on chosen rows and on the demo company."""
+"""The customer 360, experience and identity rooms, on chosen rows and on the demo company."""
 
 import pytest
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
