@@ -41,10 +41,7 @@ create temp macro plausible_email(value) as
 create temp macro e164(value) as
     case
         when value is null then null
-        when
-            regexp_full_match(value, '\+[1-9][0-9]{6,14}')
-            and not regexp_matches(value, '^\+[1-9][0-9]{0,2}0')
-            then value
+        when regexp_full_match(value, getvariable('plain_phone')) then value
         else normalise_phone(value, 'DK')
     end;
 

@@ -56,7 +56,7 @@ class Identifiers:
 class Links:
     """All pairs seen on one record, in the order in which they are to be judged.
 
-    Sorted by load; in a load all pairs of two person types come before the others.
+    Sorted by load; in a load by the type of the weaker end.
     """
 
     left: Integers
@@ -86,9 +86,10 @@ class History:
 def grow(identifiers: Identifiers, links: Links, limits: Limits) -> History:
     """Work through all loads and return what became of every identifier and every link.
 
-    In a load, pairs of two person types are judged first: e-mail and CRM number say who somebody
-    is before a cookie gets the chance to join two people. Groups that break no limit are linked
-    as a whole; only in the others the links are tried one by one, in their order.
+    In a load the types are heard one after the other, the most believed first: e-mail and CRM
+    number say who somebody is before a phone, and both before a cookie gets the chance to join two
+    people. Groups that break no limit are linked as a whole; only in the others the links are tried
+    one by one, in their order.
     """
     return _Growth(identifiers, links, limits).run()
 
@@ -107,30 +108,20 @@ class _Growth:
         self.absorbed_by = np.full(size, NONE, dtype=np.int64)
         self.verdicts = np.full(len(links.left), Verdict.LINKED, dtype=np.int8)
         self.culprits = np.full(len(links.left), NONE, dtype=np.int8)
-        # A type with at most one value per customer numbers customers; the number of a customer
-        # can then be kept in one array per such type.
-        self.numbering_types = np.flatnonzero(limits.max_per_customer == 1)
-        self.numbers = {
-            code: np.where(identifiers.types == code, np.arange(size), NONE)
-            for code in self.numbering_types
-        }
-        self.is_shared = np.zeros(size, dtype=np.bool_)
+        self.customers_seen = np.zeros(size, dtype=np.int64)
         self.neighbours = _Neighbours(identifiers, links, limits)
 
     def run(self) -> History:
         links, types = self.links, self.identifiers.types
         self._refuse_types_that_do_not_link()
-        is_person = self.limits.is_person
-        between_people = is_person[types[links.left]] & is_person[types[links.right]]
-        starts = np.flatnonzero(np.diff(links.loads, prepend=NONE))
-        for start, stop in pairwise([*starts.tolist(), len(links.loads)]):
-            turn = start + int(between_people[start:stop].sum())
-            for first, last, is_person_phase in ((start, turn, True), (turn, stop, False)):
-                if first < last:
-                    candidates = np.arange(first, last)
-                    candidates = candidates[self.verdicts[candidates] == Verdict.LINKED]
-                    candidates = self._refuse_shared_values(candidates, stop, is_person_phase)
-                    self._link(candidates, int(links.loads[start]))
+        weaker = np.maximum(types[links.left], types[links.right])
+        begins = np.diff(links.loads, prepend=NONE) != 0
+        begins |= np.diff(weaker, prepend=NONE) != 0
+        for start, stop in pairwise([*np.flatnonzero(begins).tolist(), len(weaker)]):
+            candidates = np.arange(start, stop)
+            candidates = candidates[self.verdicts[candidates] == Verdict.LINKED]
+            candidates = self._refuse_shared_values(candidates, int(weaker[start]), start, stop)
+            self._link(candidates, int(links.loads[start]))
         return History(
             absorbed_into=self.absorbed_into,
             absorbed_in=self.absorbed_in,
@@ -148,32 +139,33 @@ class _Growth:
             self.culprits[refused] = types[refused]
 
     def _refuse_shared_values(
-        self, candidates: Integers, known_links: int, is_person_phase: bool
+        self, candidates: Integers, code: int, start: int, stop: int
     ) -> Integers:
-        """Refuse links of values seen with too many numbered customers; return the others.
+        """Refuse links of values seen with too many customers; return the others.
 
-        An e-mail is counted by the customer numbers that stood beside it; a device or cookie by
-        the customers whose person identifiers stood beside it, whatever they logged in with.
+        A value is counted by the known customers whose identifiers of more believed types stood
+        beside it, and by the one that it belongs to. Whom the new links show for the first time is
+        one more than were seen before: counting only who is there now, a phone that brings another
+        guest every day would be seen with two customers each time, and swallow them one by one.
         """
-        types = self.identifiers.types
+        types, limits = self.identifiers.types, self.limits
         ends = np.concatenate([self.links.left[candidates], self.links.right[candidates]])
-        ends = ends[(self.limits.max_customers[types[ends]] != NEVER) & ~self.is_shared[ends]]
-        ends = ends[self.limits.is_person[types[ends]] == is_person_phase]
-        if len(ends):
-            judged, beside = self.neighbours.pairs(np.unique(ends), known_links)
-            customers = self._customers(beside)
-            for code in self.numbering_types:
-                if is_person_phase:
-                    numbers = np.where(types[beside] == code, beside, NONE)
-                else:
-                    numbers = self.numbers[code][customers]
-                seen = numbers != NONE
-                pairs = np.unique(np.stack([judged[seen], numbers[seen]], axis=1), axis=0)
-                values, customer_counts = np.unique(pairs[:, 0], return_counts=True)
-                allowed = self.limits.max_customers[types[values]]
-                self.is_shared[values[customer_counts > allowed]] = True
+        ends = np.unique(ends[(types[ends] == code) & (limits.max_customers[code] != NEVER)])
+        values, beside, is_new = self.neighbours.pairs(ends, start, stop)
+        values, customers = np.append(values, ends), self._customers(np.append(beside, ends))
+        is_new = np.append(is_new, np.zeros(len(ends), dtype=np.bool_))
+        # The value itself makes nobody known.
+        people = self.counts[np.ix_(customers, limits.is_person)].sum(axis=1)
+        is_known = people > (limits.is_person[code] & (customers == self._customers(values)))
+        pairs = values * len(types) + customers
+        before, now = np.unique(pairs[is_known & ~is_new]), np.unique(pairs[is_known])
+        newcomers = np.setdiff1d(now, before, assume_unique=True)
+        np.add.at(self.customers_seen, newcomers // len(types), 1)
+        values, customer_counts = np.unique(now // len(types), return_counts=True)
+        np.maximum.at(self.customers_seen, values, customer_counts)
         for side in (self.links.left, self.links.right):
-            refused = candidates[self.is_shared[side[candidates]]]
+            ends = side[candidates]
+            refused = candidates[self.customers_seen[ends] > limits.max_customers[types[ends]]]
             self.verdicts[refused] = Verdict.SHARED_VALUE
             self.culprits[refused] = types[side[refused]]
         return candidates[self.verdicts[candidates] == Verdict.LINKED]
@@ -260,8 +252,6 @@ class _Growth:
         self.absorbed_in[gone] = load
         self.absorbed_by[gone] = trigger[lost]
         np.add.at(self.counts, into, self.counts[gone])
-        for numbers in self.numbers.values():
-            np.maximum.at(numbers, into, numbers[gone])
 
     def _customers(self, places: Integers) -> Integers:
         """Return the customer that each identifier belongs to now."""
@@ -276,24 +266,32 @@ class _Growth:
 
 
 class _Neighbours:
-    """For values whose customers are limited: the person identifiers seen beside each."""
+    """For values whose customers are limited: the more believed identifiers seen beside each.
+
+    Those whose type does not link say nothing about how many customers there are.
+    """
 
     def __init__(self, identifiers: Identifiers, links: Links, limits: Limits) -> None:
         types = identifiers.types
         owner = np.concatenate([links.left, links.right])
         other = np.concatenate([links.right, links.left])
         position = np.tile(np.arange(len(links.left)), 2)
-        wanted = (limits.max_customers[types[owner]] != NEVER) & limits.is_person[types[other]]
+        wanted = (limits.max_customers[types[owner]] != NEVER) & limits.links[types[other]]
+        wanted &= types[other] < types[owner]
         owner, other, position = owner[wanted], other[wanted], position[wanted]
         order = np.lexsort((position, owner))
         self.other, self.position = other[order], position[order]
         self.first = np.searchsorted(owner[order], np.arange(len(types) + 1))
 
-    def pairs(self, values: Integers, known_links: int) -> tuple[Integers, Integers]:
-        """Return (value, neighbour) for all neighbours that the first `known_links` links show."""
+    def pairs(self, values: Integers, start: int, stop: int) -> tuple[Integers, Integers, Booleans]:
+        """Return (value, neighbour, is new) for all neighbours that links before `stop` show.
+
+        New is what the links from `start` on show.
+        """
         sizes = self.first[values + 1] - self.first[values]
         owner = np.repeat(values, sizes)
         within = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         places = self.first[owner] + within
-        known = self.position[places] < known_links
-        return owner[known], self.other[places[known]]
+        position = self.position[places]
+        known = position < stop
+        return owner[known], self.other[places[known]], position[known] >= start

@@ -85,7 +85,9 @@ class _Compiler:
             low, high = value
             return _certain(exp.Between(this=column, low=self.value(low), high=self.value(high)))
         if operator == "within_days":
-            return _certain(self.recent(column, value))
+            return _certain(self.between_days(column, -value, 0))
+        if operator == "within_next_days":
+            return _certain(self.between_days(column, 0, value))
         return _certain(_COMPARISONS[operator](this=column, expression=self.value(value)))
 
     def rfm(self, scores: RfmScores) -> exp.Expression:
@@ -100,11 +102,19 @@ class _Compiler:
             )
         )
 
-    def recent(self, column: exp.Expression, days: int) -> exp.Expression:
-        first_day = exp.Sub(
-            this=_column("as_of_date", "as_of"), expression=exp.cast(self.value(days), "integer")
+    def between_days(self, column: exp.Expression, after: int, until: int) -> exp.Expression:
+        """Return whether a day is later than `after` and no later than `until`.
+
+        Both count from the last day of data.
+        """
+        day, as_of = exp.cast(column, "date"), _column("as_of_date", "as_of")
+        first, last = (
+            exp.paren(exp.Add(this=as_of.copy(), expression=exp.cast(self.value(n), "integer")))
+            for n in (after, until)
         )
-        return exp.GT(this=exp.cast(column, "date"), expression=exp.paren(first_day))
+        return exp.paren(
+            exp.and_(exp.GT(this=day, expression=first), exp.LTE(this=day.copy(), expression=last))
+        )
 
     def journey(self, kind: str, chosen: Any) -> exp.Expression:
         """Return whether the customer has so many rows of a table, over all their profiles."""
@@ -114,7 +124,8 @@ class _Compiler:
             for column, value in chosen.filters().items()
         ]
         if chosen.within_days is not None:
-            conditions.append(self.recent(_column("event_date", table), chosen.within_days))
+            day = _column("event_date", table)
+            conditions.append(self.between_days(day, -chosen.within_days, 0))
         lowest = 1 if chosen.at_least is None and chosen.at_most is None else chosen.at_least or 0
         parts: list[exp.Expression] = []
         if lowest > 0:
@@ -153,7 +164,10 @@ class _Compiler:
         )
 
     def permitted(self, purpose: str, channel: str | None) -> exp.Expression:
-        """Return whether consent.permissions says yes; no row says no."""
+        """Return whether consent.permissions says yes; no row says no.
+
+        A test holds it to what the macro permitted() says.
+        """
         conditions = [
             exp.EQ(this=_column("purpose", "permissions"), expression=self.value(purpose)),
             _column("is_permitted", "permissions"),
@@ -199,7 +213,10 @@ def _score(score: str) -> exp.Expression:
     rank = exp.Window(
         this=exp.func("rank"),
         partition_by=[is_buyer],
-        order=exp.Order(expressions=[exp.Ordered(this=column, desc=worst_is_high)]),
+        # A buyer without a value is the worst; by default null would come out the best.
+        order=exp.Order(
+            expressions=[exp.Ordered(this=column, desc=worst_is_high, nulls_first=True)]
+        ),
     )
     buyers = exp.Window(this=exp.Count(this=exp.Star()), partition_by=[is_buyer.copy()])
     worse = exp.paren(exp.Sub(this=rank, expression=exp.Literal.number(1)))

@@ -22,7 +22,7 @@ from cx_pipeline.warehouse.config_files import ConfigModel, did_you_mean
 Value = bool | int | Decimal | float | datetime | date | str
 Word = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]*$", max_length=63)]
 
-BOOLEAN, NUMBER, TEXT, DATE, LIST = "yes or no", "number", "text", "date", "list"
+BOOLEAN, NUMBER, TEXT, DATE, LIST = "yes or no", "number", "text", "date", "list of texts"
 
 OPERATORS: dict[str, tuple[str, ...]] = {
     "is": (BOOLEAN, NUMBER, TEXT, DATE),
@@ -36,6 +36,7 @@ OPERATORS: dict[str, tuple[str, ...]] = {
     "less_than": (NUMBER, DATE),
     "between": (NUMBER, DATE),
     "within_days": (DATE,),
+    "within_next_days": (DATE,),
     "is_known": (BOOLEAN, NUMBER, TEXT, DATE, LIST),
 }
 """What may be asked of a column, and of which kinds of column."""
@@ -218,7 +219,10 @@ class Condition(ConfigModel):
     less_than: Value | None = None
     between: tuple[Value, Value] | None = Field(default=None, description="Both ends included.")
     within_days: int | None = Field(
-        default=None, gt=0, description="Days before the last day of data."
+        default=None, gt=0, description="Among the last so many days of data."
+    )
+    within_next_days: int | None = Field(
+        default=None, gt=0, description="Among the first so many days after the last day of data."
     )
     is_known: bool | None = None
 
@@ -278,12 +282,13 @@ class Condition(ConfigModel):
                 f"'{operator}' cannot be asked of '{self.column}', which is a {kind}; "
                 f"use one of {', '.join(fitting)}"
             )
-        if operator in ("is_known", "within_days", "contains"):
+        if operator in ("is_known", "within_days", "within_next_days"):
             return
+        kind = TEXT if kind == LIST else kind
         for item in value if isinstance(value, list | tuple) else [value]:
             if not _fits(item, kind):
                 raise ValueError(
-                    f"{item!r} is not a {kind}, as '{self.column}' is"
+                    f"{item!r} is not a {kind}, as '{self.column}' holds"
                     + (
                         "; put the word in quotes, YAML reads it as something else"
                         if kind == TEXT

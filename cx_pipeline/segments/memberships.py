@@ -184,8 +184,9 @@ def _compute(con: duckdb.DuckDBPyConnection, segments: list[Segment]) -> Changes
 def _keep_history(con: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     """Compare the members with what is stored; return how many left and how many entered.
 
-    The day of a change is the last day of the data. A change taken back on the same day (a run
-    repeated after a correction) leaves no trace, so that a membership's key stays unique.
+    The day of a change is the last day of the data, but never before the stay that it ends or
+    follows: that day moves back when a wrong fact is corrected, and does not move while only
+    consents arrive. No stay is taken away, and who comes back on the day of leaving never left.
     """
     con.execute(
         "set variable segments_as_of = "
@@ -195,30 +196,32 @@ def _keep_history(con: duckdb.DuckDBPyConnection) -> tuple[int, int]:
         "exists (select 1 from members where members.customer_id = memberships.customer_id "
         "and members.segment = memberships.segment and members.purpose = memberships.purpose)"
     )
-    removed = _changed_rows(
-        con,
-        "delete from segments.memberships where is_current "
-        f"and entered_at >= getvariable('segments_as_of') and not {in_members}",
-    )
     closed = _changed_rows(
         con,
-        "update segments.memberships "
-        "set left_at = getvariable('segments_as_of'), is_current = false "
+        "update segments.memberships set is_current = false, "
+        "left_at = greatest(getvariable('segments_as_of'), entered_at) "
         f"where is_current and not {in_members}",
     )
     reopened = _changed_rows(
         con,
         "update segments.memberships set left_at = null, is_current = true "
-        f"where left_at = getvariable('segments_as_of') and {in_members}",
+        f"where left_at >= getvariable('segments_as_of') and {in_members} and not exists ("
+        "select 1 from segments.memberships as later "
+        "where later.customer_id = memberships.customer_id and later.segment = memberships.segment "
+        "and (later.is_current or later.left_at > memberships.left_at "
+        "or later.purpose = memberships.purpose and later.entered_at > memberships.entered_at))",
     )
     added = _changed_rows(
         con,
         "insert into segments.memberships "
-        "select customer_id, segment, purpose, getvariable('segments_as_of'), null, true "
+        "select customer_id, segment, purpose, "
+        "greatest(getvariable('segments_as_of'), last_left_at), null, true "
         "from members anti join (from segments.memberships where is_current) "
-        "using (customer_id, segment, purpose)",
+        "using (customer_id, segment, purpose) "
+        "left join (select customer_id, segment, max(left_at) as last_left_at "
+        "from segments.memberships group by all) using (customer_id, segment)",
     )
-    return removed + closed, reopened + added
+    return closed, reopened + added
 
 
 def _changed_rows(con: duckdb.DuckDBPyConnection, statement: str) -> int:

@@ -86,7 +86,7 @@ class IdentifierRule(ConfigModel):
     max_customers: int | None = Field(
         default=None,
         ge=1,
-        description="A value seen with more numbered customers than this links nobody any more.",
+        description="A value seen with more customers than this links nobody any more.",
     )
     blocked: BlockedValues = BlockedValues()
 

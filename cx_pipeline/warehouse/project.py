@@ -54,9 +54,10 @@ class NodeResult:
 
 def config_vars(settings: Settings) -> dict[str, Any]:
     """Return the dbt vars that config/ decides."""
-    company = read_company(settings)
+    company, rules = read_company(settings), read_identity_rules(settings)
     return {
-        "blocked_identifiers": blocked_patterns(read_identity_rules(settings)),
+        "blocked_identifiers": blocked_patterns(rules),
+        "linking_identifiers": [name for name, rule in rules.identifiers.items() if rule.links],
         "default_country": company.country,
         "time_zone": company.time_zone,
         "base_currency": company.base_currency,

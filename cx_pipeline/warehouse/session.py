@@ -6,13 +6,17 @@ Keeps out: what the tables mean; who may write (that is `lease`).
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
+from string import digits
 
 import duckdb
 import phonenumbers
 from duckdb.sqltypes import VARCHAR
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
+from phonenumbers.phonenumberutil import REGION_CODE_FOR_NON_GEO_ENTITY
 
 from cx_pipeline.settings import Settings
 from cx_pipeline.warehouse.lease import lease
@@ -86,8 +90,9 @@ def identity_secret(settings: Settings) -> bytes:
 
 
 def prepare_session(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Set the two padded keys of HMAC-SHA256 (RFC 2104) as session variables.
+    """Set the session variables that the models read: two keys, and which phone numbers are plain.
 
+    The keys are the padded ones of HMAC-SHA256 (RFC 2104):
     `sha256(hmac_outer || unhex(sha256(hmac_inner || value)))` is then HMAC-SHA256, and the
     secret stands in no SQL text, log or compiled model.
 
@@ -101,6 +106,30 @@ def prepare_session(connection: duckdb.DuckDBPyConnection, settings: Settings) -
     for variable, pad in (("hmac_inner", 0x36), ("hmac_outer", 0x5C)):
         padded = bytes(byte ^ pad for byte in secret)
         connection.execute(f"set variable {variable} = $1::blob", [padded])
+    connection.execute("set variable plain_phone = $1", [plain_phone_pattern()])
+
+
+@cache
+def plain_phone_pattern() -> str:
+    """Return a regular expression (RE2) of numbers in E.164 that `normalise_phone` leaves alone.
+
+    A country code and as many digits as numbers there can have, the first of which cannot be taken
+    for a trunk prefix. Countries with longer prefixes are not in it; theirs take the long way.
+    """
+    codes_by_rest = defaultdict(list)
+    for code, (region, *_) in COUNTRY_CODE_TO_REGION_CODE.items():
+        is_a_country = region != REGION_CODE_FOR_NON_GEO_ENTITY
+        country = PhoneMetadata.metadata_for_region(region) if is_a_country else None
+        trunk_prefixes = ((country and country.national_prefix_for_parsing) or "0").split("|")
+        if country and all(map(str.isdigit, trunk_prefixes)):
+            first = set(digits) - {"0", *(prefix[0] for prefix in trunk_prefixes)}
+            rest = "|".join(
+                f"[{''.join(sorted(first))}][0-9]{{{length - 1}}}"
+                for length in country.general_desc.possible_length
+            )
+            codes_by_rest[rest].append(str(code))
+    countries = (f"(?:{'|'.join(codes)})(?:{rest})" for rest, codes in codes_by_rest.items())
+    return f"[+](?:{'|'.join(countries)})"
 
 
 @lru_cache(maxsize=1_000_000)
@@ -114,7 +143,7 @@ def normalise_phone(value: str | None, country: str | None) -> str | None:
     if not value:
         return None
     try:
-        number = phonenumbers.parse(value, country.upper() if country else None)
+        number = phonenumbers.parse(value, country.strip().upper() if country else None)
     except phonenumbers.NumberParseException:
         return None
     if not phonenumbers.is_possible_number(number):

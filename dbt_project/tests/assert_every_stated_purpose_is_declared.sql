@@ -1,11 +1,12 @@
 {{ config(severity="warn", meta={"dagster": {"ref": {"name": "consent_log"}}}) }}
 
--- A statement on a purpose or channel that config/purposes.yml does not name permits nothing.
+-- A grant on a purpose or channel that config/purposes.yml does not name permits nothing.
 with consent_log as (
     select distinct
         consent_log.purpose,
         consent_log.channel,
     from {{ ref("consent_log") }} as consent_log
+    where consent_log.status = 'granted'
 ),
 
 purposes as (

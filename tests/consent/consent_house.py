@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import duckdb
+import jinja2
 import pytest
 import yaml
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
@@ -38,17 +39,22 @@ PURPOSES = [
 ]
 REFUSALS = {"denied", "withdrawn"}
 MODELS = ("consent_log", "consent_state", "permissions")
-MEMBERSHIPS_TEST = "assert_no_marketing_segment_member_without_permission"
+TESTS = (
+    "assert_no_marketing_segment_member_without_permission",
+    "assert_every_refused_purpose_is_declared",
+    "assert_every_refusal_finds_its_customer",
+)
 
 State = dict[tuple[str, str, str, str | None], tuple[str, bool]]
 
 
 @dataclass(frozen=True)
 class CompiledModels:
-    """The SQL of the room's models, of the log as dbt adds to it, and of one test."""
+    """The SQL of the room's models, of the log as dbt adds to it, and of the tests on them."""
 
     models: dict[str, str]
-    memberships_test: str
+    log_at_full_refresh: str
+    tests: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -95,23 +101,45 @@ def compile_models(data_dir: Path) -> CompiledModels:
         connection.execute("create schema consent")
         connection.execute(create_table("consent_log"))
     manifest = load_manifest(load_settings())
+    project = [
+        *("--project-dir", str(DBT_PROJECT_DIR)),
+        *("--profiles-dir", str(DBT_PROJECT_DIR)),
+        *("--target-path", str(data_dir / "target")),
+        *("--log-path", str(data_dir / "logs")),
+    ]
+    compiled = data_dir / "target/compiled/cx_pipeline"
+    logs = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CX_DATA_DIR", str(data_dir))
-        done = dbtRunner(manifest=manifest).invoke(
-            [
-                *("compile", "--quiet", "--select", *MODELS, MEMBERSHIPS_TEST),
-                *("--project-dir", str(DBT_PROJECT_DIR)),
-                *("--profiles-dir", str(DBT_PROJECT_DIR)),
-                *("--target-path", str(data_dir / "target")),
-                *("--log-path", str(data_dir / "logs")),
-            ]
-        )
+        for chosen in (["consent_log", "--full-refresh"], [*MODELS, *TESTS]):
+            done = dbtRunner(manifest=manifest).invoke(
+                ["compile", "--quiet", *project, "--select", *chosen]
+            )
+            assert done.success, done.exception
+            logs.append((compiled / "models/consent/consent_log.sql").read_text())
         DuckDBConnectionManager.close_all_connections()
-    assert done.success, done.exception
-    compiled = data_dir / "target/compiled/cx_pipeline"
     return CompiledModels(
-        {name: (compiled / f"models/consent/{name}.sql").read_text() for name in MODELS},
-        (compiled / f"tests/{MEMBERSHIPS_TEST}.sql").read_text(),
+        models={name: (compiled / f"models/consent/{name}.sql").read_text() for name in MODELS},
+        log_at_full_refresh=logs[0],
+        tests={name: (compiled / f"tests/{name}.sql").read_text() for name in TESTS},
+    )
+
+
+def rendered_permitted(
+    purpose: str, channel: str | None = None, customer_id: str = "customer_id"
+) -> str:
+    """Return the SQL of the macro permitted()."""
+    macro = (DBT_PROJECT_DIR / "macros/permitted.sql").read_text()
+    call = "{{ permitted(purpose, channel, customer_id) }}"
+    return (
+        jinja2.Environment(autoescape=False)
+        .from_string(macro + call)
+        .render(
+            ref=lambda model: f"consent.{model}",
+            purpose=purpose,
+            channel=channel,
+            customer_id=customer_id,
+        )
     )
 
 
@@ -206,17 +234,18 @@ class ConsentHouse:
         """Put an unsubscribe click on a marketing message into staging."""
         self.unsubscribed.append(replace(statement, purpose="marketing", status="withdrawn"))
 
-    def run(self) -> None:
+    def run(self, *, full_refresh: bool = False) -> None:
         """Build the room as one run of the pipeline does."""
         self._write_inputs()
-        self.add_to_log()
+        self.add_to_log(full_refresh=full_refresh)
         for model in ("consent_state", "permissions"):
             self.connection.execute(
                 f"create or replace table consent.{model} as {self.compiled.models[model]}"
             )
 
-    def add_to_log(self) -> None:
-        log = self.compiled.models["consent_log"]
+    def add_to_log(self, *, full_refresh: bool = False) -> None:
+        models = self.compiled.models
+        log = self.compiled.log_at_full_refresh if full_refresh else models["consent_log"]
         self.connection.execute(f"insert into consent.consent_log by name {log}")
 
     def _write_inputs(self) -> None:
@@ -232,7 +261,13 @@ class ConsentHouse:
             identifier_type, value = known_as.split(":", 1)
             key = self.profile_key(known_as)
             xref.append(
-                {"profile_key": key, "customer_id": customer, "is_known": True, "is_current": True}
+                {
+                    "profile_key": key,
+                    "identifier_type": identifier_type,
+                    "customer_id": customer,
+                    "is_known": True,
+                    "is_current": True,
+                }
             )
             if identifier_type in {"email", "phone"}:
                 contact_points.append(
@@ -289,6 +324,10 @@ class ConsentHouse:
             [list(row.values()) for row in rows],
         )
 
+    def failures(self, test: str) -> list[tuple]:
+        """Return what a test of the project finds."""
+        return self.query(self.compiled.tests[test])
+
     def log(self) -> set[tuple]:
         return set(self.query("select * from consent.consent_log"))
 
@@ -324,32 +363,34 @@ def expected_state(
 ) -> State:
     """Tell the published rules: what holds, of statements in their latest versions."""
     known = {(purpose, channel): (needs, days) for purpose, _, channel, needs, days in PURPOSES}
-    by_channel: list[tuple[Statement, str]] = []
+    by_channel: list[tuple[Statement, str, str | None]] = []
     for statement in said:
         if statement.status == "granted" and statement.captured_at >= dt.datetime.combine(
             as_of + dt.timedelta(days=2), dt.time()
         ):
             continue
         channels = [c for p, c in known if p == statement.purpose]
-        by_channel += [
-            (statement, channel)
-            for channel in ([statement.channel] if statement.channel else channels)
-        ]
+        is_meant_for_all = statement.channel is None or (
+            statement.status in REFUSALS and channels and statement.channel not in channels
+        )
+        if is_meant_for_all:
+            by_channel += [(statement, channel, None) for channel in channels]
+        else:
+            by_channel.append((statement, statement.channel, statement.contact_point))
     who_has: dict[str, set[str]] = defaultdict(set)
-    for statement, _ in by_channel:
-        if statement.contact_point:
+    for statement, _, point in by_channel:
+        if point:
             if statement.speaker in customer_of:
-                who_has[statement.contact_point].add(customer_of[statement.speaker])
-            if statement.contact_point in customer_of:
-                who_has[statement.contact_point].add(customer_of[statement.contact_point])
+                who_has[point].add(customer_of[statement.speaker])
+            if point in customer_of:
+                who_has[point].add(customer_of[point])
     heard: dict[tuple[str, str, str, str | None], list[Statement]] = defaultdict(list)
-    for statement, channel in by_channel:
+    for statement, channel, point in by_channel:
         customers = {customer_of[statement.speaker]} if statement.speaker in customer_of else set()
-        if statement.status in REFUSALS and statement.contact_point:
-            customers |= who_has[statement.contact_point]
+        if statement.status in REFUSALS and point:
+            customers |= who_has[point]
         for customer in customers:
-            place = (customer, statement.purpose, channel, statement.contact_point)
-            heard[place].append(statement)
+            heard[customer, statement.purpose, channel, point].append(statement)
     state: State = {}
     for (customer, purpose, channel, point), statements in heard.items():
         of_customer = heard.get((customer, purpose, channel, None), []) if point else []
@@ -362,8 +403,16 @@ def expected_state(
         elif needs_consent:
             is_permitted = status == "granted"
         else:
-            is_permitted = status not in {*REFUSALS, "conflict"}
+            is_permitted = status in {"granted", "expired"}
         state[customer, purpose, channel, point] = (status, is_permitted)
+    for (purpose, channel), (needs_consent, _) in known.items():
+        for point, customer in customer_of.items() if needs_consent else ():
+            kinds = {"email": "email", "sms": "phone"}
+            if point.split(":")[0] == kinds.get(channel) and not {
+                (customer, purpose, channel, None),
+                (customer, purpose, channel, point),
+            } & set(heard):
+                state[customer, purpose, channel, point] = ("never_asked", False)
     return state
 
 
@@ -384,6 +433,7 @@ def permitted_channels(
     state: State, customer_of: dict[str, str]
 ) -> dict[tuple[str, str, str], bool]:
     """Tell the published rules: which customer may be treated for what on which channel."""
+    state = {place: said for place, said in state.items() if said[0] != "never_asked"}
     stating = {customer for customer, *_ in state}
     answers = {}
     for purpose, _, channel, needs_consent, _ in PURPOSES:

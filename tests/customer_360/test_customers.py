@@ -1,4 +1,4 @@
-"""The customer 360 and the experience room, on chosen rows and on the demo company."""
+"""The customer 360, experience and identity rooms, on chosen rows and on the demo company."""
 
 import shutil
 
@@ -18,7 +18,8 @@ def test_the_unit_tests_of_these_rooms_hold(demo_company, tmp_path):
         done = dbtRunner(manifest=manifest).invoke(
             [
                 *("test", "--quiet"),
-                *("--select", "experience,test_type:unit", "customer_360,test_type:unit"),
+                "--select",
+                *(f"{room},test_type:unit" for room in ("identity", "experience", "customer_360")),
                 *("--project-dir", str(DBT_PROJECT_DIR)),
                 *("--profiles-dir", str(DBT_PROJECT_DIR)),
                 *("--target-path", str(tmp_path / "target")),
@@ -27,7 +28,7 @@ def test_the_unit_tests_of_these_rooms_hold(demo_company, tmp_path):
         )
         DuckDBConnectionManager.close_all_connections()
     assert {result.status for result in done.result} == {"pass"}
-    assert len(done.result) >= 4
+    assert len(done.result) >= 9
 
 
 def test_a_customer_has_at_least_60_columns_and_none_names_or_reaches_the_person(demo_company):
@@ -83,3 +84,18 @@ def test_nobody_is_reachable_without_permission_and_an_address(demo_company):
         "select count(*) from customer_360.customers where is_reachable_for_marketing"
     )
     assert reachable > 50
+
+
+def test_whoever_is_reachable_by_email_has_a_permitted_address_of_their_own(demo_company):
+    """Told from the published state: a word of the own address, else of the customer."""
+    wrong = demo_company.ask_warehouse(
+        "select customers.customer_id from customer_360.customers as customers "
+        "where customers.is_reachable_by_email and not exists ("
+        "select 1 from identity.customer_xref as own "
+        "inner join consent.consent_state as state on state.customer_id = own.customer_id "
+        "and coalesce(state.contact_point_key, own.profile_key) = own.profile_key "
+        "where own.is_current and own.customer_id = customers.customer_id "
+        "and own.identifier_type = 'email' and state.purpose = 'marketing' "
+        "and state.channel = 'email' and state.is_permitted)"
+    )
+    assert wrong == []

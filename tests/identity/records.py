@@ -5,6 +5,7 @@ A profile key is `<type>:<value>` here, so that a failing test can be read.
 
 import datetime as dt
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -45,14 +46,18 @@ class Record:
         return self.load_id, moment, self.entity, self.source
 
 
-def evidence(records: list[Record]) -> tuple[pa.Table, pa.Table]:
+def evidence(
+    records: list[Record], linking: Sequence[str] = IDENTIFIER_TYPES
+) -> tuple[pa.Table, pa.Table]:
     """Return identifiers and edges of the records."""
     identifiers, edges = defaultdict(list), defaultdict(list)
     for record in records:
         for name, key in record.keys:
             identifiers[(key, name)].append(record.anchor)
-        for name, key in record.keys[1:]:
-            left_name, left_key = record.keys[0]
+        left_name, left_key = min(record.keys, key=lambda key: key[0] not in linking)
+        for name, key in record.keys:
+            if name == left_name:
+                continue
             edges[(left_key, key, left_name, name)].append(record.anchor)
     return _table(identifiers, IDENTIFIER_COLUMNS), _table(edges, EDGE_COLUMNS)
 
@@ -95,7 +100,8 @@ def usual_rules(**changes: dict) -> IdentityRules:
 
 
 def resolved(records: list[Record], by: IdentityRules) -> Resolution:
-    return resolve(*evidence(records), by)
+    linking = [name for name, rule in by.identifiers.items() if rule.links]
+    return resolve(*evidence(records, linking), by)
 
 
 def current_customers(resolution: Resolution) -> dict[str, str]:

@@ -7,6 +7,8 @@ from cx_pipeline.identity.resolution import (
     customer_id_of,
     resolve,
 )
+from cx_pipeline.settings import PROJECT_DIR, Settings
+from cx_pipeline.warehouse.identity_rules import read_identity_rules
 from tests.identity.records import (
     Record,
     changes,
@@ -18,6 +20,8 @@ from tests.identity.records import (
     rules,
     usual_rules,
 )
+
+SHIPPED = read_identity_rules(Settings(config_dir=PROJECT_DIR / "config"))
 
 
 def test_two_emails_on_one_account_make_one_customer():
@@ -93,6 +97,62 @@ def test_a_kiosk_that_nobody_blocked_joins_nobody():
     assert not changes(resolution, "merged")
 
 
+def guests_at(shared: dict[str, str], count: int, loads: int = 1) -> list[Record]:
+    """Strangers without a customer number who leave their e-mail at one device or phone."""
+    return [
+        Record(1 + n % loads, {"email": f"guest{n}", **shared}, hour=n * 24) for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("loads", [1, 50])
+@pytest.mark.parametrize(
+    ("shared", "count", "most"),
+    [
+        ({"device_id": "tablet"}, 2, 1),
+        ({"cookie_id": "internet cafe"}, 50, 1),
+        # A person may order with a second address: a phone makes one of two, never of three.
+        ({"phone": "+4533000000"}, 50, 2),
+    ],
+)
+def test_strangers_at_a_shared_value_do_not_become_one_customer(shared, count, most, loads):
+    resolution = resolved(guests_at(shared, count, loads), SHIPPED)
+    emails = [[key for key in keys if "email" in key] for keys in groups(resolution)]
+    assert max(map(len, emails)) == (1 if loads == 1 else most)
+    assert set(resolution.rejected_links["rule"].to_pylist()) == {"max_customers"}
+
+
+def test_guests_on_the_device_of_a_known_customer_stay_apart_from_it_and_each_other():
+    own = Record(1, {"crm_id": "ann", "email": "ann@home", "device_id": "tablet"})
+    emails = ["ann@home", "guest0", "guest1", "guest2"]
+    for loads in (1, 3):
+        visits = [own, *guests_at({"device_id": "tablet"}, 3, loads)]
+        current = current_customers(resolved(visits, SHIPPED))
+        assert len({current[f"email:{email}"] for email in emails}) == 4
+
+
+def test_two_browsers_of_one_device_do_not_join_two_people():
+    visits = [
+        Record(1, {"device_id": "tablet", "cookie_id": "c1"}),
+        Record(2, {"email": "ann@home", "device_id": "tablet"}),
+        Record(2, {"email": "bo@home", "cookie_id": "c1"}),
+    ]
+    current = current_customers(resolved(visits, SHIPPED))
+    assert current["email:ann@home"] != current["email:bo@home"]
+
+
+@pytest.mark.parametrize("number", ["crm_id", "loyalty_id", "erp_customer_number"])
+def test_a_phone_with_three_customer_numbers_of_any_kind_is_a_switchboard(number):
+    calls = [Record(1, {number: name, "phone": "+4533000000"}) for name in ("a", "b", "c")]
+    assert len(groups(resolved(calls, SHIPPED))) == 4
+    assert len(groups(resolved(calls[:2], SHIPPED))) == (2 if number == "crm_id" else 1)
+
+
+def test_three_cards_of_one_account_count_as_one_customer():
+    cards = [Record(1, {"crm_id": "ann", "loyalty_id": f"card{n}"}) for n in range(3)]
+    receipts = [Record(1, {"loyalty_id": f"card{n}", "phone": "+4520304050"}) for n in range(3)]
+    assert len(groups(resolved([*cards, *receipts], SHIPPED))) == 1
+
+
 def test_an_email_on_three_accounts_is_an_offices():
     office = [Record(1, {"crm_id": name, "email": "info@office"}) for name in ("a", "b", "c")]
     assert len(groups(resolved(office, usual_rules()))) == 4
@@ -146,8 +206,8 @@ def test_a_cascade_of_merges_writes_one_change_for_each_customer_absorbed():
         Record(4, {"email": "x", "cookie_id": "b"}),
         Record(4, {"email": "x", "cookie_id": "c"}),
         Record(5, {"email": "y", "cookie_id": "a"}),
-        Record(5, {"email": "y", "device_id": "d"}),
-        Record(6, {"email": "x", "device_id": "d"}),
+        Record(5, {"email": "y", "phone": "d"}),
+        Record(6, {"email": "x", "phone": "d"}),
     ]
     resolution = resolved(records, usual_rules())
     a, b, c = (customer_id_of(f"cookie_id:{name}") for name in "abc")
@@ -164,7 +224,8 @@ def test_a_chain_joined_in_one_load_goes_straight_to_the_oldest():
     records += [
         Record(4, {"email": "x", "cookie_id": "c"}),
         Record(4, {"email": "x", "cookie_id": "b"}),
-        Record(4, {"email": "y", "cookie_id": "b"}),
+        Record(4, {"email": "x", "phone": "p"}),
+        Record(4, {"email": "y", "phone": "p"}),
         Record(4, {"email": "y", "cookie_id": "a"}),
     ]
     resolution = resolved(records, usual_rules())
@@ -176,11 +237,11 @@ def test_a_chain_joined_in_one_load_goes_straight_to_the_oldest():
 
 def test_a_diamond_is_one_customer_with_one_merge():
     records = [
-        Record(1, {"email": "left", "cookie_id": "top"}),
-        Record(1, {"phone": "right", "cookie_id": "top"}),
+        Record(1, {"loyalty_id": "left", "phone": "top"}),
+        Record(1, {"email": "right", "phone": "top"}),
         Record(2, {"crm_id": "bottom"}),
-        Record(3, {"crm_id": "bottom", "email": "left"}),
-        Record(3, {"crm_id": "bottom", "phone": "right"}),
+        Record(3, {"crm_id": "bottom", "loyalty_id": "left"}),
+        Record(3, {"crm_id": "bottom", "email": "right"}),
     ]
     resolution = resolved(records, usual_rules())
     assert len(groups(resolution)) == 1
@@ -201,6 +262,14 @@ def test_a_type_that_does_not_link_still_has_its_own_customer():
     resolution = resolved(visit, rules(cookie_id={"links": False}))
     assert len(groups(resolution)) == 2
     assert resolution.rejected_links["reason"].to_pylist() == ["cookie_id does not link"]
+
+
+def test_the_best_identifier_that_may_not_link_does_not_keep_the_others_apart():
+    order = [Record(1, {"crm_id": "ann", "email": "ann@home", "cookie_id": "c1"})]
+    assert groups(resolved(order, rules(crm_id={"links": False}))) == {
+        frozenset({"crm_id:ann"}),
+        frozenset({"email:ann@home", "cookie_id:c1"}),
+    }
 
 
 def test_a_refused_link_is_not_reported_when_its_ends_are_one_customer_anyway():

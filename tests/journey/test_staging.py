@@ -3,13 +3,16 @@
 import datetime as dt
 import hashlib
 import hmac
+import random
 import re
 from pathlib import Path
 from uuid import UUID
 
 import pytest
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
 from cx_pipeline.settings import DBT_PROJECT_DIR
+from cx_pipeline.warehouse.session import normalise_phone, plain_phone_pattern
 from tests.journey.landed_sources import ENTITIES, LandedSources
 
 MODELS = (
@@ -157,3 +160,17 @@ def test_rebuilding_staging_from_the_lake_changes_nothing(landed):
     landed.dbt("run", "--full-refresh", "--select", *MODELS)
     after = landed.table_hashes("staging")
     assert after == before
+
+
+def test_a_number_that_counts_as_plain_is_one_that_normalising_leaves_alone():
+    plain, dice = re.compile(plain_phone_pattern()), random.Random(1)
+    found = 0
+    for _ in range(20_000):
+        code = dice.choice([1, 44, 45, 46, 47, 49, *COUNTRY_CODE_TO_REGION_CODE])
+        number = f"+{code}{dice.randrange(10 ** dice.randint(3, 13))}"
+        if plain.fullmatch(number):
+            assert normalise_phone(number, "DK") == number
+            found += 1
+    assert found > 2_000
+    assert plain.fullmatch("+4520304050")
+    assert not plain.fullmatch("+452030405")

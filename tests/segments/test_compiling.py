@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cx_pipeline.segments.compiling import compile_segment
-from tests.segments.segment_house import open_house, segment
+from tests.consent.consent_house import rendered_permitted
+from tests.segments.segment_house import CATALOGUE, open_house, segment
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,34 @@ def test_a_condition_finds_exactly_its_customers(house, condition, expected):
     assert members(house, condition) == expected
 
 
+def test_a_day_after_the_last_of_data_is_upcoming_and_not_recent():
+    con = open_house()
+    con.execute("update customer_360.customers set last_order_date = '2026-11-25'")
+    days = {"column": "last_order_date"}
+    everybody = {"ann", "bob", "cai", "dea"}
+    assert members(con, {**days, "within_days": 300}) == set()
+    assert members(con, {**days, "within_next_days": 5}) == everybody
+    assert members(con, {**days, "within_next_days": 4}) == set()
+    con.execute("update customer_360.customers set last_order_date = '2026-11-20'")
+    assert members(con, {**days, "within_days": 1}) == everybody
+    assert members(con, {**days, "within_next_days": 5}) == set()
+    con.execute("update journey.touchpoints set event_date = '2027-01-01'")
+    assert members(con, {"touchpoint": {"within_days": 365}}) == set()
+
+
+@pytest.mark.parametrize(
+    ("score", "column"),
+    [
+        ("recency", "days_since_last_order"),
+        ("monetary", "order_amount"),
+    ],
+)
+def test_a_buyer_without_a_value_scores_worst(score, column):
+    con = open_house()
+    con.execute(f"update customer_360.customers set {column} = null where customer_id = 'ann'")
+    assert "ann" in members(con, {"rfm": {score: [1]}})
+
+
 def test_scores_are_fifths_of_the_buyers_and_equal_values_score_equal(house):
     assert members(house, {"rfm": {"recency": [5]}}) == set()
     # Four buyers: eve 300 days, bob 200, dea 100, ann 10; 0, 1, 2 and 3 of 4 are worse.
@@ -91,6 +120,23 @@ def test_marketing_needs_a_yes_and_nothing_known_is_a_no(house):
 def test_a_segment_for_a_channel_needs_the_yes_for_that_channel(house):
     assert members(house, EVERYBODY, purpose="marketing", channel="email") == {"ann"}
     assert members(house, EVERYBODY, purpose="marketing", channel="sms") == {"dea"}
+
+
+@pytest.mark.parametrize(
+    ("purpose", "channel"),
+    [
+        (purpose, channel)
+        for purpose, channels in CATALOGUE.channels.items()
+        for channel in (None, *channels)
+    ],
+)
+def test_a_segment_asks_for_permission_as_the_models_do(house, purpose, channel):
+    asked = rendered_permitted(purpose, channel)
+    permitted = house.execute(
+        f"select customer_id from customer_360.customers where {asked}"
+    ).fetchall()
+    found = members(house, EVERYBODY, purpose=purpose, channel=channel)
+    assert found == {customer for (customer,) in permitted}
 
 
 def test_without_any_permission_nobody_is_in():

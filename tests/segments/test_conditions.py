@@ -24,6 +24,9 @@ segments:
         ("      {column: country, is: 1}", 7, "1 is not a text"),
         ("      {column: country, is: true}", 7, "put the word in quotes"),
         ("      {column: is_club_member, at_least: 1}", 7, "'at_least' cannot be asked"),
+        ("      {column: channels, contains: 5}", 7, "5 is not a text"),
+        ("      {column: channels, is: web}", 7, "is a list of texts; use one of contains"),
+        ("      {column: order_count, within_next_days: 5}", 7, "cannot be asked of 'order_count'"),
         ("      {column: order_count, at_least: many}", 7, "'many' is not a number"),
         ("      {column: order_count, between: [5, 2]}", 7, "swap them"),
         ("      {column: order_count}", 7, "needs exactly one of"),
@@ -80,6 +83,7 @@ def test_every_operator_and_kind_of_condition_is_understood(tmp_path):
       all:
         - {column: country, in: [DK, "NO"]}
         - {column: last_order_date, between: [2026-01-01, 2026-12-31]}
+        - {column: last_order_date, within_next_days: 30}
         - {column: order_amount, more_than: 12.5}
         - {column: channels, contains: web}
         - any:
@@ -104,7 +108,7 @@ def test_every_operator_and_kind_of_condition_is_understood(tmp_path):
         ("boolean", "yes or no"),
         ("date", "date"),
         ("timestamp", "date"),
-        ("varchar[]", "list"),
+        ("varchar[]", "list of texts"),
         ("interval", "text"),
     ],
 )

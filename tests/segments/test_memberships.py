@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cx_pipeline.segments.memberships import compute, read_catalogue, read_segments
 from cx_pipeline.settings import load_settings
@@ -68,22 +70,84 @@ def test_who_leaves_and_comes_back_has_two_stays(house):
     ]
 
 
-def test_a_change_taken_back_on_the_same_day_leaves_no_mark(house):
+def move(con, customer, country):
+    con.execute(
+        "update customer_360.customers set country = $1 where customer_id = $2", [country, customer]
+    )
+
+
+def test_who_comes_back_on_the_day_of_leaving_never_left(house):
     compute(house, [segment(DANES)])
     before = history(house)
     on(house, "2026-11-25")
     for country in ("SE", "DK"):
-        house.execute(
-            "update customer_360.customers set country = $1 where customer_id in ('ann')",
-            [country],
-        )
-        house.execute(
-            "update customer_360.customers set country = $1 where customer_id in ('bob')",
-            ["DK" if country == "SE" else "NO"],
-        )
+        move(house, "ann", country)
         compute(house, [segment(DANES)])
 
     assert history(house) == before
+
+
+def test_who_leaves_on_the_day_of_entering_stays_on_file(house):
+    marketing = segment(DANES, purpose="marketing")
+    compute(house, [marketing])
+    house.execute("update consent.permissions set is_permitted = false where customer_id = 'ann'")
+    changes = compute(house, [marketing])
+
+    assert ("ann", "2026-11-20", "2026-11-20", False) in history(house)
+    assert changes.left_count == 1
+
+
+@pytest.mark.parametrize("day", ["2026-11-10", "2026-11-27"])
+def test_a_last_day_that_moves_back_makes_no_stay_overlap_another(house, day):
+    compute(house, [segment(DANES)])
+    on(house, "2026-11-30")
+    move(house, "ann", "SE")
+    move(house, "bob", "DK")
+    compute(house, [segment(DANES)])
+    on(house, day)
+    move(house, "ann", "DK")
+    move(house, "bob", "SE")
+    compute(house, [segment(DANES)])
+
+    assert history(house) == [
+        ("ann", "2026-11-20", None, True),
+        ("bob", "2026-11-30", "2026-11-30", False),
+        ("dea", "2026-11-20", None, True),
+    ]
+
+
+DAYS = st.integers(10, 20).map(lambda day: f"2026-11-{day}")
+STEPS = st.tuples(
+    DAYS, st.sets(st.sampled_from(["ann", "bob"])), st.sampled_from(["analytics", "marketing"])
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(steps=st.lists(STEPS, min_size=2, max_size=8))
+def test_whatever_the_days_no_stay_is_lost_and_none_overlap(steps):
+    con = open_house()
+    con.execute("delete from customer_360.customers where customer_id not in ('ann', 'bob')")
+    con.execute("update consent.permissions set is_permitted = true")
+    stays = "select customer_id, purpose, entered_at from segments.memberships"
+    seen = set()
+    for day, danes, purpose in steps:
+        on(con, day)
+        for customer in ("ann", "bob"):
+            move(con, customer, "DK" if customer in danes else "SE")
+        compute(con, [segment(DANES, purpose=purpose)])
+        found = con.execute(stays).fetchall()
+        assert len(found) == len(set(found))
+        assert seen <= set(found)
+        seen = set(found)
+        current = con.execute(f"{stays} where is_current and left_at is null").fetchall()
+        assert {row[:2] for row in current} == {(customer, purpose) for customer in danes}
+        assert con.execute(
+            "select count(*) from segments.memberships as one, segments.memberships as other "
+            "where one.rowid < other.rowid and one.customer_id = other.customer_id "
+            "and greatest(one.entered_at, other.entered_at) < "
+            "least(coalesce(one.left_at, '2099-01-01'), coalesce(other.left_at, '2099-01-01'))"
+        ).fetchall() == [(0,)]
+    con.close()
 
 
 def test_a_customer_who_was_merged_away_leaves(house):

@@ -10,11 +10,14 @@
 {#
     Insert-only. full_refresh=false: the log is evidence and outlives `--full-refresh`; staging
     keeps only the latest row of a statement, so a rebuilt log would lose what was corrected.
+    A full refresh reads all of staging again and adds what it now says differently: under a new
+    key, or since a value was blocked, the old rows would find no customer any more.
 #}
+{%- set only_new = is_incremental() and not flags.FULL_REFRESH -%}
 
 with consent_events as (
     select * from {{ ref("stg_consent_events") }} as stg_consent_events
-    {% if is_incremental() %}
+    {% if only_new %}
         where stg_consent_events._load_id > (
             select coalesce(max(consent_log._load_id), 0)
             from {{ this }} as consent_log
@@ -27,7 +30,7 @@ refusing_message_events as (
     select * from {{ ref("stg_message_events") }} as stg_message_events
     where
         stg_message_events.event_name in ('unsubscribed', 'marked_as_spam')
-        {% if is_incremental() %}
+        {% if only_new %}
             and stg_message_events._load_id > (
                 select coalesce(max(consent_log._load_id), 0)
                 from {{ this }} as consent_log
@@ -154,11 +157,12 @@ with_content_hash as (
 ),
 
 {% if is_incremental() %}
-    latest_versions as (
+    latest_revisions as (
         select
             consent_log.statement_source,
             consent_log.consent_event_id,
-            arg_max(consent_log.content_hash, consent_log._load_id) as content_hash,
+            max(consent_log.revision) as revision,
+            arg_max(consent_log.content_hash, consent_log.revision) as content_hash,
         from {{ this }} as consent_log
         group by consent_log.statement_source, consent_log.consent_event_id
     ),
@@ -166,19 +170,22 @@ with_content_hash as (
 
 -- The same again adds nothing; another content under the same id is a correction, a further row.
 new_statements as (
-    select with_content_hash.* from with_content_hash
+    select
+        with_content_hash.*,
+        {{ "coalesce(latest_revisions.revision, 0) + 1" if is_incremental() else "1" }} as revision,
+    from with_content_hash
     {% if is_incremental() %}
-        left join latest_versions
+        left join latest_revisions
             on
-                with_content_hash.statement_source = latest_versions.statement_source
-                and with_content_hash.consent_event_id = latest_versions.consent_event_id
-        where with_content_hash.content_hash is distinct from latest_versions.content_hash
+                with_content_hash.statement_source = latest_revisions.statement_source
+                and with_content_hash.consent_event_id = latest_revisions.consent_event_id
+        where with_content_hash.content_hash is distinct from latest_revisions.content_hash
     {% endif %}
 ),
 
 logged as (
     select
-        md5(new_statements.content_hash || '|' || new_statements._load_id) as consent_log_id,
+        md5(new_statements.content_hash || '|' || new_statements.revision) as consent_log_id,
         new_statements.statement_source,
         new_statements.consent_event_id,
         new_statements.profile_key,
@@ -194,6 +201,7 @@ logged as (
         new_statements.content_hash,
         new_statements.captured_at,
         new_statements.expires_at,
+        cast(new_statements.revision as integer) as revision,
         new_statements._load_id,
     from new_statements
 )

@@ -9,6 +9,7 @@ purposes as (
 customer_xref as (
     select
         customer_xref.profile_key,
+        customer_xref.identifier_type,
         customer_xref.customer_id,
     from {{ source("identity", "customer_xref") }} as customer_xref
     where customer_xref.is_current
@@ -20,13 +21,23 @@ clock as (
     from {{ ref("stg_as_of") }} as stg_as_of
 ),
 
--- A correction (same id, later load) takes the place of what it corrects.
+-- A correction takes the place of what it corrects.
+latest_revisions as (
+    select
+        consent_log.statement_source,
+        consent_log.consent_event_id,
+        max(consent_log.revision) as revision,
+    from consent_log
+    group by consent_log.statement_source, consent_log.consent_event_id
+),
+
 latest_versions as (
-    select * from consent_log
-    qualify
-        consent_log._load_id = max(consent_log._load_id) over (
-            partition by consent_log.statement_source, consent_log.consent_event_id
-        )
+    select consent_log.* from consent_log
+    inner join latest_revisions
+        on
+            consent_log.statement_source = latest_revisions.statement_source
+            and consent_log.consent_event_id = latest_revisions.consent_event_id
+            and consent_log.revision = latest_revisions.revision
 ),
 
 statements_in_force as (
@@ -46,13 +57,16 @@ statements_in_force as (
         or latest_versions.captured_at < clock.judged_on + interval 2 day
 ),
 
--- A statement without a channel covers every channel of its purpose.
+-- A statement without a channel covers every channel of its purpose, and so does a refusal on a
+-- channel that the purpose does not have: whoever says no to 'e-mail' means something.
 statements_by_channel as (
     select
         statements_in_force.profile_key,
-        statements_in_force.contact_point_key,
+        case
+            when covered.channel is null then statements_in_force.contact_point_key
+        end as contact_point_key,
         statements_in_force.purpose,
-        coalesce(statements_in_force.channel, purposes.channel) as channel,
+        coalesce(covered.channel, statements_in_force.channel) as channel,
         statements_in_force.status,
         statements_in_force.legal_basis,
         statements_in_force.mechanism,
@@ -61,11 +75,19 @@ statements_by_channel as (
         statements_in_force.captured_at,
         statements_in_force.expires_at,
     from statements_in_force
-    left join purposes
+    left join purposes as named
         on
-            statements_in_force.purpose = purposes.purpose
-            and statements_in_force.channel is null
-    where coalesce(statements_in_force.channel, purposes.channel) is not null
+            statements_in_force.purpose = named.purpose
+            and statements_in_force.channel = named.channel
+    left join purposes as covered
+        on
+            statements_in_force.purpose = covered.purpose
+            and named.channel is null
+            and (
+                statements_in_force.channel is null
+                or statements_in_force.status in ('denied', 'withdrawn')
+            )
+    where coalesce(covered.channel, statements_in_force.channel) is not null
 ),
 
 own_statements as (
@@ -236,29 +258,62 @@ judged as (
     cross join clock
 ),
 
+-- Contact points of which neither they themselves nor their customer as a whole were spoken.
+never_asked as (
+    select
+        customer_xref.customer_id,
+        customer_xref.profile_key as contact_point_key,
+        purposes.channel,
+        purposes.purpose,
+        'never_asked' as status,
+        purposes.legal_basis,
+        purposes.requires_consent,
+    from customer_xref
+    inner join purposes
+        on
+            customer_xref.identifier_type = {{ contact_point_type("purposes.channel") }}
+            and purposes.requires_consent
+    anti join said_last as said_of_customer
+        on
+            customer_xref.customer_id = said_of_customer.customer_id
+            and purposes.purpose = said_of_customer.purpose
+            and purposes.channel = said_of_customer.channel
+            and said_of_customer.contact_point_key is null
+    anti join said_last as said_of_contact_point
+        on
+            customer_xref.customer_id = said_of_contact_point.customer_id
+            and purposes.purpose = said_of_contact_point.purpose
+            and purposes.channel = said_of_contact_point.channel
+            and customer_xref.profile_key = said_of_contact_point.contact_point_key
+),
+
+every_state as (
+    select * from judged
+    union all by name
+    select * from never_asked
+),
+
 consent_states as (
     select
-        judged.customer_id,
-        judged.contact_point_key,
-        judged.channel,
-        judged.purpose,
-        judged.status,
-        judged.legal_basis,
-        judged.mechanism,
-        judged.notice_version,
-        judged.source_name,
-        -- A purpose or channel that config/purposes.yml does not name is never permitted.
+        every_state.customer_id,
+        every_state.contact_point_key,
+        every_state.channel,
+        every_state.purpose,
+        every_state.status,
+        every_state.legal_basis,
+        every_state.mechanism,
+        every_state.notice_version,
+        every_state.source_name,
+        -- A purpose or channel that config/purposes.yml does not name is never permitted, nor is
+        -- an unknown word anywhere: it may be an objection.
         coalesce(
-            case
-                when judged.requires_consent then judged.status = 'granted'
-                else judged.status not in ('denied', 'withdrawn', 'conflict')
-            end
-            and judged.requires_consent is not null,
+            every_state.status = 'granted' and every_state.requires_consent is not null
+            or every_state.status = 'expired' and not every_state.requires_consent,
             false
         ) as is_permitted,
-        judged.captured_at,
-        judged.expires_at,
-    from judged
+        every_state.captured_at,
+        every_state.expires_at,
+    from every_state
 )
 
 select * from consent_states

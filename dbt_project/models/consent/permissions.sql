@@ -1,5 +1,6 @@
 with consent_state as (
-    select * from {{ ref("consent_state") }}
+    select * from {{ ref("consent_state") }} as consent_state
+    where consent_state.status <> 'never_asked'
 ),
 
 purposes as (
@@ -100,7 +101,7 @@ with_open_contact_point as (
         on
             refused_contact_points.customer_id = refusing_customer_contact_points.customer_id
             and refusing_customer_contact_points.contact_point_type
-            = case refused_contact_points.channel when 'email' then 'email' else 'phone' end
+            = {{ contact_point_type("refused_contact_points.channel") }}
     left join consent_state
         on
             refused_contact_points.customer_id = consent_state.customer_id

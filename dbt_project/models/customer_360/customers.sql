@@ -42,6 +42,10 @@ consents as (
     select * from {{ ref("int_customer_360__permissions") }}
 ),
 
+reach as (
+    select * from {{ ref("int_customer_360__reach") }}
+),
+
 as_of as (
     select as_of.as_of_date from {{ ref("as_of") }} as as_of
 ),
@@ -299,12 +303,16 @@ with_reach as (
     select
         joined.*,
         joined.is_marketing_email_permitted
-        and joined.has_email
+        and coalesce(reach.has_email_contact_point, false)
         and not joined.is_email_bouncing as is_reachable_by_email,
-        joined.is_marketing_sms_permitted and joined.has_phone as is_reachable_by_sms,
+        joined.is_marketing_sms_permitted
+        and coalesce(reach.has_sms_contact_point, false) as is_reachable_by_sms,
         joined.is_marketing_push_permitted and joined.has_app_device as is_reachable_by_push,
-        joined.is_marketing_phone_permitted and joined.has_phone as is_reachable_by_phone,
+        joined.is_marketing_phone_permitted
+        and coalesce(reach.has_phone_contact_point, false) as is_reachable_by_phone,
     from joined
+    left join reach
+        on joined.customer_id = reach.customer_id
 ),
 
 customers as (

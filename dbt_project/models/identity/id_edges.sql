@@ -5,24 +5,27 @@
 ) }}
 
 {#
-    A record with several identifiers gives a star around the best of them, not every pair: four
-    edges instead of ten for five identifiers, and the same customers.
+    A record with several identifiers gives a star, not every pair: four edges instead of ten for
+    five identifiers, and the same customers. Its centre is the best identifier of a type that links:
+    around one that does not, every edge would be refused and the others never meet.
 #}
+{%- set linking = identifier_types() | select('in', var('linking_identifiers')) | list -%}
+{%- set centres = linking + (identifier_types() | reject('in', linking) | list) %}
 with sightings as (
     select
         *,
         case
-            {%- for identifier_type in identifier_types() %}
+            {%- for identifier_type in centres %}
             when {{ identifier_type }} is not null then '{{ identifier_type }}'
             {%- endfor %}
         end as left_type,
-        coalesce({{ identifier_types() | join(', ') }}) as left_value,
+        coalesce({{ centres | join(', ') }}) as left_value,
     from {{ ref('stg_identifier_sightings') }}
     where _load_id > {{ last_load_id('last_load_id') }}
 ),
 
 pairs as (
-    {% for identifier_type in identifier_types()[1:] %}
+    {% for identifier_type in identifier_types() %}
     select
         left_type,
         left_value,

@@ -11,7 +11,7 @@ with accepted as (
 normalised as (
     select
         case_id,
-        {{ normalised_identifiers(country='country') }},
+        {{ normalised_identifiers() }},
         opened_at,
         lower(trim(channel)) as channel,
         lower(trim(status)) as status,

@@ -13,8 +13,20 @@ normalised as (
         consent_event_id,
         {{ normalised_identifiers() }},
         lower(trim(purpose)) as purpose,
-        lower(trim(channel)) as channel,
-        lower(trim(status)) as status,
+        nullif(lower(trim(channel)), '') as channel,
+        -- The words that other systems use for the same; any other word stays as it is.
+        case
+            when regexp_full_match(trim(status), 'granted|opt(ed)?[ _-]?in|subscribed', 'i')
+                then 'granted'
+            when
+                regexp_full_match(
+                    trim(status),
+                    'withdrawn|opt(ed)?[ _-]?out|unsubscribed|revoked|objected',
+                    'i'
+                )
+                then 'withdrawn'
+            else lower(trim(status))
+        end as status,
         captured_at,
         expires_at,
         legal_basis,

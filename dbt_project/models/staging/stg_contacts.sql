@@ -11,7 +11,7 @@ with accepted as (
 normalised as (
     select
         contact_id,
-        {{ normalised_identifiers(country='country') }},
+        {{ normalised_identifiers() }},
         first_name,
         last_name,
         birth_date,

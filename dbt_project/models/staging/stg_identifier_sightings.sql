@@ -25,7 +25,6 @@
     'contracts': ('cast(started_date as timestamp)', 'cast(started_date as timestamp)'),
     'devices': ('registered_at', 'registered_at'),
 } %}
-{% set entities_with_country = ['contacts', 'web_events', 'cases', 'survey_responses'] %}
 {% set last_load = last_load_id() %}
 
 with quarantined_rows as (
@@ -50,8 +49,7 @@ with quarantined_rows as (
         source_rows.phone,
         source_rows.device_id,
         source_rows.cookie_id,
-        {{ 'source_rows.country' if entity in entities_with_country else 'cast(null as varchar)' }}
-            as country,
+        source_rows.country,
         source_rows._source,
         source_rows._load_id,
         source_rows._loaded_at,
@@ -84,7 +82,7 @@ as_given as (
 normalised as (
     select
         entity,
-        {{ normalised_identifiers(country='country') }},
+        {{ normalised_identifiers() }},
         _source,
         _load_id,
         _loaded_at,

@@ -11,7 +11,7 @@ with accepted as (
 normalised as (
     select
         response_id,
-        {{ normalised_identifiers(country='country') }},
+        {{ normalised_identifiers() }},
         survey_id,
         question_id,
         lower(trim(metric)) as metric,

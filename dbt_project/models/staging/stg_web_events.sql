@@ -11,7 +11,7 @@ with accepted as (
 normalised as (
     select
         event_id,
-        {{ normalised_identifiers(country='country') }},
+        {{ normalised_identifiers() }},
         lower(trim(event_name)) as event_name,
         occurred_at,
         -- The rest can hold anything, such as ?email=; campaigns come as utm columns.

@@ -1,0 +1,29 @@
+{{ config(meta={"dagster": {"ref": {"name": "customer_identities"}}}) }}
+-- depends_on: {{ ref("customer_identities") }}
+
+-- The periods of a key in the map follow each other without gap or overlap; the last one is open.
+with periods as (
+    select
+        customer_xref.profile_key,
+        customer_xref.valid_from,
+        customer_xref.valid_to,
+        customer_xref.is_current,
+        lead(customer_xref.valid_from) over (
+            partition by customer_xref.profile_key
+            order by customer_xref.valid_from
+        ) as next_valid_from,
+    from {{ source("identity", "customer_xref") }} as customer_xref
+),
+
+wrong_periods as (
+    select
+        periods.profile_key,
+        periods.valid_from,
+    from periods
+    where
+        periods.valid_to is distinct from periods.next_valid_from
+        or periods.valid_to <= periods.valid_from
+        or periods.is_current <> (periods.valid_to is null)
+)
+
+select * from wrong_periods
