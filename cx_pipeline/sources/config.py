@@ -31,8 +31,16 @@ FORMATS = {
 """File formats, each with the endings that name it (before .gz and the like)."""
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
-RESERVED_COLUMNS = ("_file", "_row_number", "_load_id", "_loaded_at", "load_id")
-"""Columns that the lake adds; an input may not bring its own."""
+RESERVED_COLUMNS = (
+    "_file",
+    "_row_number",
+    "_row_index",
+    "_load_id",
+    "_loaded_at",
+    "load_id",
+    "file_row_number",
+)
+"""Columns that the lake and its reading add; an input may not bring its own."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

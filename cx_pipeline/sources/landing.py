@@ -133,6 +133,12 @@ class _Landing:
         if not error:
             try:
                 harvest = self._attempt(entries, source_name, table_name, source, table)
+                if harvest and self.lake.holds_any(self.load, source_name, table_name, harvest):
+                    # An input has changed since the killed run landed it. Both versions in one
+                    # load could not be told apart, so the new one begins the next load.
+                    self.lake.complete(self.load)
+                    self._load = harvest = None
+                    harvest = self._attempt(entries, source_name, table_name, source, table)
             except SourceUnreachableError as failure:
                 # Its other tables would only wait for the same answer.
                 error = self._unreachable[source_name] = str(failure)
@@ -194,8 +200,8 @@ class _Landing:
         source: SourceConfig,
         table: TableConfig,
     ) -> Harvest | None:
-        seen = [entry.seen for entry in entries if entry.seen]
-        folder = self.lake.table_folder(source_name, table_name)
+        last = self.lake.last_read(source_name, table_name)
+        seen = self.lake.table_folder(source_name, table_name) / (last and last.seen or "seen")
         return new_rows(
             self.connection,
             self.settings,
@@ -203,8 +209,8 @@ class _Landing:
             table_name,
             table,
             entries,
-            [self.lake.part_path(entry, part) for entry in entries for part in entry.parts],
-            folder / seen[-1] if seen else None,
+            last.watermark if last else None,
+            seen if seen.exists() else None,
             self.lake.scratch(),
             self.load.loaded_at,
         )

@@ -294,3 +294,45 @@ def test_a_lake_file_that_was_lost_is_landed_anew_as_the_error_says(site: Site) 
         site.load()
     (site.settings.lake_dir / "_manifest/load_id=000001/shop.orders.json").unlink()
     assert site.load()[0].rows_landed == 3
+
+
+@pytest.mark.parametrize("cursor", ["", "\n        cursor: id"])
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_lost_rows_of_a_database_are_read_anew_as_the_error_says(
+    site: Site, cursor: str, lost: int
+) -> None:
+    """What later loads know of the table would keep them out."""
+    site.configure(
+        "sources:\n  erp:\n    url: sqlite:///../in/erp.sqlite\n    tables:\n"
+        f"      orders:\n        table: orders{cursor}\n"
+    )
+    site.write_sqlite("erp.sqlite", "create table orders (id integer)")
+    for number in (20_000, 40_000, 60_000):
+        site.write_sqlite("erp.sqlite", f"insert into orders values ({number})")
+        site.load()
+    lake = site.settings.lake_dir
+    (lake / f"erp/orders/load_id={lost}/part-0.parquet").unlink()
+    (lake / f"_manifest/load_id=00000{lost}/erp.orders.json").unlink()
+    for _ in range(2):
+        site.load()
+        assert site.ask("select distinct id from raw_erp.orders order by 1") == [
+            ("20000",),
+            ("40000",),
+            ("60000",),
+        ]
+    assert site.load()[0].load_id is None
+
+
+def test_the_record_of_a_load_is_written_anew_from_its_other_files(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
+    site.write("a.csv", _csv(*GOOD))
+    site.load()
+    before = site.ask("select * from sources.loads")
+    path = site.settings.lake_dir / "_manifest/load_id=000001/load.json"
+    path.write_text("{")
+    with pytest.raises(LakeError, match="delete it and run again: it is then written anew"):
+        site.load()
+    path.unlink()
+    site.load()
+    assert site.ask("select * from sources.loads") == before
+    assert site.ask("select count(*) from sources.orders") == [(3,)]
