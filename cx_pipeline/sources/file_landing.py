@@ -80,18 +80,16 @@ def new_files(
     readable = [file for file in fresh if file.name not in refused]
     landed = _read(Reader(connection, table, scratch, loaded_at), readable)
     refused |= landed.refused
-    told = known_refusals(entries)
-    refusals = [
-        item
-        for file in fresh
-        if file.name in refused
-        and _is_untold(
-            item := RefusedFile(
+    refusals = untold_refusals(
+        [
+            RefusedFile(
                 file=file.name, sha256=file.sha256, stamp=file.stamp, reason=refused[file.name]
-            ),
-            told,
-        )
-    ]
+            )
+            for file in fresh
+            if file.name in refused
+        ],
+        entries,
+    )
     if not landed.counts and not refusals:
         return None
     return Harvest(
@@ -120,10 +118,10 @@ def new_files(
     )
 
 
-def _is_untold(item: RefusedFile, told: dict[str, RefusedFile]) -> bool:
-    """Whether a refusal differs from the last one of the same file."""
-    old = told.get(item.file)
-    return old is None or (old.sha256, old.reason) != (item.sha256, item.reason)
+def untold_refusals(refused: Sequence[RefusedFile], entries: Sequence[Entry]) -> list[RefusedFile]:
+    """Return the refusals that differ from the last one of the same file."""
+    told = {name: (item.sha256, item.reason) for name, item in known_refusals(entries).items()}
+    return [item for item in refused if told.get(item.file) != (item.sha256, item.reason)]
 
 
 def _read(reader: Reader, files: Sequence[InputFile]) -> Landed:

@@ -93,6 +93,14 @@ CASES = [
         is_whole_file=True,
     ),
     Case(
+        "name_of_the_reader.csv",
+        b"order_no,email,amount,placed,file_row_number\n1,a@x.dk,1,2026-01-02,x\n",
+        0,
+        0,
+        "kept for the lake",
+        is_whole_file=True,
+    ),
+    Case(
         "open_quote_in_the_middle.csv",
         _csv('1,"a@x.dk,1,2026-01-02', *GOOD),
         0,

@@ -47,6 +47,8 @@ def _one(site: Site, column: str, value: object, mapping: str, zone: str = "UTC"
         # An offset wins over the source's zone.
         ("2026-07-02T10:00:00Z", "Europe/Copenhagen", "2026-07-02 10:00:00"),
         ("2026-07-02 10:00:00.5+02:00", "Asia/Tokyo", "2026-07-02 08:00:00.5"),
+        ("2026-01-02 10:00:00 UTC", "Europe/Copenhagen", "2026-01-02 10:00:00"),
+        ("2026-01-02 10:00:00.123 UTC", "Europe/Copenhagen", "2026-01-02 10:00:00.123"),
         ("2026-07-02T10:00:00-0330", "Asia/Tokyo", "2026-07-02 13:30:00"),
         # The night in which the clock goes forward has no 02:30, the one in autumn has it twice.
         ("2026-03-29 02:30:00", "Europe/Copenhagen", "2026-03-29 01:30:00"),

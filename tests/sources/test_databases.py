@@ -365,6 +365,31 @@ def test_a_postgresql_number_that_is_not_one_does_not_stop_later_loads(
     assert [outcome.rows_landed for outcome in site.load()] == [1, 1]
 
 
+def test_a_column_whose_new_type_the_mapping_cannot_take_is_its_tables_error(
+    site: Site, postgresql: str
+) -> None:
+    _run(
+        postgresql,
+        "drop table if exists prices",
+        "create table prices (id bigint, placed timestamp, amount bigint)",
+        "insert into prices values (1, '2026-01-02', 2)",
+    )
+    site.configure(
+        _config(postgresql, "table: prices").replace(": amount", ": amount * 1.25")
+        + "  shop:\n    path: ../in\n    tables: {sales: {files: '*.csv'}}\n"
+    )
+    site.load()
+    _run(
+        postgresql,
+        "alter table prices alter amount type text",
+        "insert into prices values (2, '2026-01-02', '2,5')",
+    )
+    site.write("a.csv", "a,b\n1,2\n")
+    prices, sales = site.load_with_errors()
+    assert 'the column "amount" was BIGINT and is VARCHAR now' in prices.error
+    assert sales.rows_landed == 1
+
+
 def test_a_query_on_postgresql_that_is_refused_says_why(site: Site, postgresql: str) -> None:
     site.configure(_config(postgresql, "table: no_such_table"))
     assert 'relation "no_such_table" does not exist' in site.load_with_errors()[0].error
