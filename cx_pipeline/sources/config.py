@@ -187,6 +187,14 @@ class SourceConfig(ConfigModel):
         """Whether the source is a database."""
         return self.url is not None
 
+    def names_count(self, table: TableConfig) -> bool:
+        """Whether the names of a table's files say something, as far as the mapping tells."""
+        tables = [table, *(other for other in self.tables.values() if other.query)]
+        if not any(item.entities for item in tables):
+            return True
+        texts = [str(item.model_dump(include={"query", "entities"})) for item in tables]
+        return any(re.search(r"\b_file\b", text) for text in texts)
+
 
 class SourcesConfig(ConfigModel):
     """The file config/sources.yml."""

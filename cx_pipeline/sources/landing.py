@@ -199,7 +199,13 @@ class _Landing:
         if not files:
             return None
         return new_files(
-            self.connection, files, table, entries, self.lake.scratch(), self.load.loaded_at
+            self.connection,
+            files,
+            table,
+            entries,
+            self.lake.scratch(),
+            self.load.loaded_at,
+            names_count=source.names_count(table),
         )
 
     def _query(

@@ -283,9 +283,9 @@ def _mappings(
                 notes.append(f"{source_name}.{table_name}: nothing landed yet")
             continue
         if not source.is_database and table.files and table.file_format == "jsonl":
-            relation = with_absent_keys(
-                connection, relation, table, f"{source_name}.{table_name}", notes
-            )
+            name = f"{source_name}.{table_name}"
+            notes += _renamed_keys(entries, source_name, table_name, table)
+            relation = with_absent_keys(connection, relation, table, name, notes)
         for entity_name, mapping in table.entities.items():
             yield Mapped(
                 source_name,
@@ -362,6 +362,33 @@ def check_query(
             "whose rows they are, it brings them along."
         )
         raise config_error(sources_path(settings), [(place, fault)])
+
+
+def _renamed_keys(
+    entries: Sequence[Entry], source_name: str, table_name: str, table: TableConfig
+) -> Iterator[str]:
+    """Tell the mapped keys that the newest load of a JSON Lines table lost while it gained others.
+
+    To leave a key out is allowed, so a renamed one would become empty values without a word.
+    """
+    keys: dict[int, set[str]] = {}
+    for entry in entries:
+        if (entry.source, entry.table) == (source_name, table_name) and entry.parts:
+            keys[entry.load_id] = {name for part in entry.parts for name in part.columns}
+    if len(keys) < 2:
+        return
+    *earlier, newest = keys
+    before = set().union(*(keys[load_id] for load_id in earlier)) - set(ROW_COLUMNS)
+    gained = keys[newest] - before - set(ROW_COLUMNS)
+    words = {word for item in expressions_of(table) for word in re.findall(r"\w+", item[2])}
+    lost = (before - keys[newest]) & words
+    if lost and gained:
+        yield (
+            f"{source_name}.{table_name}: no record of load {newest} has the keys "
+            f"{', '.join(sorted(lost))}, which the mapping names and earlier loads had; new are "
+            f"{', '.join(sorted(gained))}. If a key was renamed, map both, such as "
+            "coalesce(new_name, old_name)"
+        )
 
 
 def with_absent_keys(

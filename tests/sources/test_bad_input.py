@@ -268,7 +268,7 @@ def test_reasons_quote_no_value_of_a_row(site: Site) -> None:
 def test_one_unreadable_file_among_many_is_found(site: Site) -> None:
     site.configure(shop_config("files: '*.parquet'", ORDER_MAPPING))
     for number in range(30):
-        site.write_parquet(f"{number:02}.parquet", ROWS)
+        site.write_parquet(f"{number:02}.parquet", ROWS.replace("1.0", f"{number}.0"))
     path = site.inputs / "17.parquet"
     content = bytearray(path.read_bytes())
     # The first page's header; the footer stays whole, so only reading the rows shows it.
