@@ -23,7 +23,8 @@ FACT_DATES = {"report_date"}
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 _WIDE = ("HUGEINT", "UHUGEINT", "UBIGINT")
 _FLOATING = ("DOUBLE", "FLOAT")
-_OFFSET = r":[0-9.]+ *([Zz]|[+-][0-9]{2}:?([0-9]{2})?)$"
+# BigQuery writes `2026-01-02 10:00:00 UTC`.
+_OFFSET = r":[0-9.]+ *([Zz]|UTC|[+-][0-9]{2}:?([0-9]{2})?)$"
 _DECIMAL_COMMA = r"[+-]?([0-9]+|[0-9]{1,3}([. ][0-9]{3})+)(,[0-9]+)?"
 
 
@@ -133,7 +134,18 @@ def _refuse(kind: str, column: Column, remedy: str) -> NotConvertibleError:
 def _to_text(
     given: str, kind: str, mapping: ColumnMapping, column: Column, zone: str
 ) -> tuple[str, bool]:
-    return (given if kind == "VARCHAR" else f"{given}::varchar"), False
+    return (given if kind == "VARCHAR" else as_text(given, kind)), False
+
+
+def as_text(value: str, kind: str) -> str:
+    """Return a value as text; a whole number without a fraction, whatever its type.
+
+    Key 101 of one export is 101.0 in the next, when pandas found an empty value in the column.
+    """
+    if kind in _FLOATING or kind.startswith("DECIMAL"):
+        whole = f"try_cast({value} as hugeint)"
+        return f"case when {value} = {whole} then {whole}::varchar else {value}::varchar end"
+    return f"{value}::varchar"
 
 
 def _to_timestamp(

@@ -32,8 +32,16 @@ FORMATS = {
 
 COMPRESSIONS = (".gz", ".bz2", ".xz")
 UNREAD_PACKINGS = (".zst", ".zip", ".7z", ".br", ".lz4")
-RESERVED_COLUMNS = ("_file", "_row_number", "_load_id", "_loaded_at", "load_id")
-"""Columns that the lake adds; an input may not bring its own."""
+RESERVED_COLUMNS = (
+    "_file",
+    "_row_number",
+    "_row_index",
+    "_load_id",
+    "_loaded_at",
+    "load_id",
+    "file_row_number",
+)
+"""Columns that the lake and its reading add; an input may not bring its own."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -179,6 +187,14 @@ class SourceConfig(ConfigModel):
     def is_database(self) -> bool:
         """Whether the source is a database."""
         return self.url is not None
+
+    def names_count(self, table: TableConfig) -> bool:
+        """Whether the names of a table's files say something, as far as the mapping tells."""
+        tables = [table, *(other for other in self.tables.values() if other.query)]
+        if not any(item.entities for item in tables):
+            return True
+        texts = [str(item.model_dump(include={"query", "entities"})) for item in tables]
+        return any(re.search(r"\b_file\b", text) for text in texts)
 
 
 class SourcesConfig(ConfigModel):

@@ -5,6 +5,7 @@ Writes:    parts in a scratch folder
 Keeps out: the manifest (landing.py) and how a file is read (files.py, readers.py)
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from cx_pipeline.sources.binding import missing_columns, quoted, text_literal
 from cx_pipeline.sources.config import SourceConfig, TableConfig, expanded
 from cx_pipeline.sources.files import FileRefusedError, InputFile, find_files, prepare
 from cx_pipeline.sources.lake import Entry, Harvest, LandedFile, RefusedFile, RejectedRow
-from cx_pipeline.sources.readers import Landed, Reader
+from cx_pipeline.sources.readers import FileCount, Landed, Reader
 
 
 def files_of(source: SourceConfig, table: TableConfig, settings: Settings) -> list[InputFile]:
@@ -54,12 +55,14 @@ def new_files(
     entries: Sequence[Entry],
     scratch: Path,
     loaded_at: datetime,
+    *,
+    names_count: bool,
 ) -> Harvest | None:
     """Read the files that are not landed as they are; None when there is nothing to tell.
 
-    A file is known by its name and content: touched but unchanged it is left alone, and a copy
-    under another name is another file (its name may be what tells it apart, such as the store in
-    the name of a till file).
+    A file is known by its name and content: touched but unchanged it is left alone. Of files that
+    came together with the same content the last one lands, the others are noted; unless names
+    count: then they may be what tells two files apart, such as the store in a till file's name.
     """
     known = known_files(entries)
     fresh: list[InputFile] = []
@@ -76,20 +79,25 @@ def new_files(
             continue
         fresh.append(file)
     readable = [file for file in fresh if file.name not in refused]
-    landed = _read(Reader(connection, table, scratch, loaded_at), readable)
+    copies = {} if names_count else _copies(readable)
+    originals = [file for file in readable if file.name not in copies]
+    landed = _read(Reader(connection, table, scratch, loaded_at), originals)
+    for copy, original in copies.items():
+        if original in landed.refused:
+            landed.refused[copy] = landed.refused[original]
+        else:
+            landed.counts[copy] = FileCount(row_count=0, rejected_count=0, first_row_number=1)
     refused |= landed.refused
-    told = known_refusals(entries)
-    refusals = [
-        item
-        for file in fresh
-        if file.name in refused
-        and _is_untold(
-            item := RefusedFile(
+    refusals = untold_refusals(
+        [
+            RefusedFile(
                 file=file.name, sha256=file.sha256, stamp=file.stamp, reason=refused[file.name]
-            ),
-            told,
-        )
-    ]
+            )
+            for file in fresh
+            if file.name in refused
+        ],
+        entries,
+    )
     if not landed.counts and not refusals:
         return None
     return Harvest(
@@ -124,10 +132,23 @@ def _unopened(error: OSError) -> str:
     )
 
 
-def _is_untold(item: RefusedFile, told: dict[str, RefusedFile]) -> bool:
-    """Whether a refusal differs from the last one of the same file."""
-    old = told.get(item.file)
-    return old is None or (old.sha256, old.reason) != (item.sha256, item.reason)
+def _copies(fresh: Sequence[InputFile]) -> dict[str, str]:
+    """Return the files that hold what a later one does, each with that one's name.
+
+    Of snapshots A, B, A the last one stands. With files of earlier loads nothing is compared: what
+    changes and changes back has to land again.
+    """
+    ordered = sorted(
+        fresh, key=lambda file: re.sub(r"\d+", lambda number: number[0].zfill(20), file.name)
+    )
+    last = {file.sha256: file.name for file in ordered}
+    return {file.name: last[file.sha256] for file in fresh if last[file.sha256] != file.name}
+
+
+def untold_refusals(refused: Sequence[RefusedFile], entries: Sequence[Entry]) -> list[RefusedFile]:
+    """Return the refusals that differ from the last one of the same file."""
+    told = {name: (item.sha256, item.reason) for name, item in known_refusals(entries).items()}
+    return [item for item in refused if told.get(item.file) != (item.sha256, item.reason)]
 
 
 def _read(reader: Reader, files: Sequence[InputFile]) -> Landed:

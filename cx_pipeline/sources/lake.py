@@ -23,6 +23,10 @@ VERIFY_AFTER = timedelta(days=7)
 at about 1 GB/s, so hashing 10 GB in every run would cost 10 s; a week spreads it."""
 
 
+ADOPT_WITHIN = timedelta(hours=12)
+"""A load that a killed run left open longer ago is closed as it is: under its old time the facts
+of the days since would lie in the future."""
+
 Record = TypeVar("Record", bound=BaseModel)
 
 
@@ -70,12 +74,16 @@ class LandedFile(BaseModel):
 
 
 class RejectedRow(BaseModel):
-    """One input row that has no place in a table, or a whole file when `row_number` is None."""
+    """One input row that has no place in a table, or a whole file when `row_number` is None.
+
+    `row_hash` is the content of a database's row: its place in the next read tells nothing.
+    """
 
     file: str
     row_number: int | None
     column_name: str | None = None
     reason: str
+    row_hash: str | None = None
 
 
 class RefusedFile(BaseModel):
@@ -95,9 +103,15 @@ class Watermark(BaseModel):
 
 
 class Entry(BaseModel):
-    """What one load holds of one table; written last, so a killed landing leaves no entry."""
+    """What one load holds of one table; written last, so a killed landing leaves no entry.
+
+    `entries_before` counts the table's earlier entries. When fewer are there, one was deleted to
+    have its rows landed anew, and `watermark` and `seen` would keep them out.
+    """
 
     load_id: int
+    loaded_at: datetime | None = None
+    entries_before: int | None = None
     source: str
     table: str
     parts: list[Part] = []
@@ -147,9 +161,15 @@ class Lake:
         self._entries: dict[Path, Entry] = {}
 
     def loads(self) -> list[Load]:
-        """Return every load, oldest first."""
-        paths = sorted(self.manifest.glob("load_id=*/load.json"))
-        return sorted((_read(path, Load) for path in paths), key=lambda load: load.load_id)
+        """Return every load, oldest first; one whose own record is gone is told by its entries."""
+        loads = []
+        for folder in sorted(self.manifest.glob("load_id=*")):
+            path = folder / "load.json"
+            if not path.exists():
+                self._restore(folder)
+            if path.exists():
+                loads.append(_read(path, Load))
+        return sorted(loads, key=lambda load: load.load_id)
 
     def open_load(self) -> Load:
         """Return the load that a killed run left open, else begin the next one.
@@ -157,13 +177,13 @@ class Lake:
         Adopting it keeps its number and time, so that a run that was killed and repeated equals
         one that was not.
         """
-        loads = self.loads()
+        loads, now = self.loads(), datetime.now(UTC).replace(tzinfo=None)
         if loads and not loads[-1].is_complete:
-            return loads[-1]
-        load = Load(
-            load_id=loads[-1].load_id + 1 if loads else 1,
-            loaded_at=datetime.now(UTC).replace(tzinfo=None),
-        )
+            if now - loads[-1].loaded_at < ADOPT_WITHIN:
+                return loads[-1]
+            self.close_open_load()
+            loads = self.loads()
+        load = Load(load_id=loads[-1].load_id + 1 if loads else 1, loaded_at=now)
         self._write_load(load)
         return load
 
@@ -191,6 +211,27 @@ class Lake:
             found.append(self._entries[path])
         return sorted(found, key=lambda entry: (entry.load_id, entry.source, entry.table))
 
+    def last_read(self, source: str, table: str) -> Entry | None:
+        """Return the entry whose `watermark` and `seen` tell what is landed of a database table.
+
+        None when an entry that it builds on was deleted: everything is then read anew.
+        """
+        entries = self.entries(source, table)
+        for place, entry in reversed(list(enumerate(entries))):
+            if entry.watermark or entry.seen:
+                return entry if entry.entries_before in (None, place) else None
+        return None
+
+    def holds_any(self, load: Load, source: str, table: str, harvest: Harvest) -> bool:
+        """Whether a load holds an input of the harvest already, as it was before."""
+        came = {item.file for item in (*harvest.files, *harvest.rejected, *harvest.refused)}
+        return any(
+            item.file in came
+            for entry in self.entries(source, table)
+            if entry.load_id == load.load_id
+            for item in (*entry.files, *entry.rejected, *entry.refused)
+        )
+
     def complete_entries(self) -> list[Entry]:
         """Return the entries whose load is complete, oldest load first."""
         complete = {load.load_id for load in self.loads() if load.is_complete}
@@ -199,8 +240,19 @@ class Lake:
     def commit(self, load: Load, source: str, table: str, harvest: Harvest) -> None:
         """Move what was landed into its place, then make it count: durable, all or nothing."""
         path = self._load_folder(load.load_id) / f"{source}.{table}.json"
-        # A killed run that is taken up may already have landed this table.
-        entry = _read(path, Entry) if path.exists() else _empty_entry(load, source, table)
+        # A killed run that is taken up may already have landed other files of this table.
+        before = [item for item in self.entries(source, table) if item.load_id < load.load_id]
+        entry = (
+            _read(path, Entry)
+            if path.exists()
+            else Entry(
+                load_id=load.load_id,
+                loaded_at=load.loaded_at,
+                entries_before=len(before),
+                source=source,
+                table=table,
+            )
+        )
         parts = []
         for number, made in enumerate(harvest.parts, start=len(entry.parts)):
             part = Part(
@@ -325,6 +377,21 @@ class Lake:
     def _load_folder(self, load_id: int) -> Path:
         return self.manifest / f"load_id={load_id:06}"
 
+    def _restore(self, folder: Path) -> None:
+        """Write a load's record anew from its entries, if it has any."""
+        paths = list(folder.glob("*.*.json"))
+        if paths:
+            entries = [_read(path, Entry) for path in paths]
+            times = [entry.loaded_at for entry in entries if entry.loaded_at]
+            written = datetime.fromtimestamp(min(path.stat().st_mtime for path in paths), UTC)
+            self._write_load(
+                Load(
+                    load_id=entries[0].load_id,
+                    loaded_at=min(times, default=written.replace(tzinfo=None)),
+                    is_complete=True,
+                )
+            )
+
     def _write_load(self, load: Load) -> None:
         _write(self._load_folder(load.load_id) / "load.json", load)
 
@@ -353,10 +420,6 @@ def make_durable(path: Path) -> None:
         os.close(handle)
 
 
-def _empty_entry(load: Load, source: str, table: str) -> Entry:
-    return Entry(load_id=load.load_id, source=source, table=table)
-
-
 def _move(made: Path, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     make_durable(made)
@@ -381,9 +444,14 @@ def _read(path: Path, model: type[Record]) -> Record:
     try:
         return model.model_validate_json(path.read_bytes())
     except ValueError:
+        then = (
+            "it is then written anew from the load's other files"
+            if path.name == "load.json"
+            else "the inputs that it named are then landed anew"
+        )
         raise LakeError(
             f"manifest file {path} cannot be read; restore it from a backup, or delete it and run "
-            "again: the inputs that it named are then landed anew."
+            f"again: {then}."
         ) from None
 
 

@@ -2,7 +2,7 @@
 
 Reads:     the sources of config/sources.yml
 Writes:    data/lake (see lake.py)
-Keeps out: DuckDB's view of the lake (views.py) and how a file or database is read
+Keeps out: what the lake's rows become (views.py) and how a file or database is read
            (file_landing.py, query_landing.py)
 
 Landing is idempotent: an input that was landed is recognised by its content, and a run that was
@@ -13,17 +13,33 @@ import hashlib
 import logging
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 
 from cx_pipeline.settings import Settings
+from cx_pipeline.sources.binding import text_literal
 from cx_pipeline.sources.config import SourceConfig, TableConfig, load_sources, without_secrets
 from cx_pipeline.sources.databases import QueryError
-from cx_pipeline.sources.file_landing import files_of, known_files, known_refusals, new_files
+from cx_pipeline.sources.file_landing import (
+    files_of,
+    known_files,
+    known_refusals,
+    new_files,
+    untold_refusals,
+)
 from cx_pipeline.sources.files import InputFile, SourceUnreachableError
-from cx_pipeline.sources.lake import Entry, Harvest, Lake, LakeError, Load
+from cx_pipeline.sources.lake import (
+    Entry,
+    Harvest,
+    Lake,
+    LakeError,
+    Load,
+    RefusedFile,
+    RejectedRow,
+)
 from cx_pipeline.sources.query_landing import new_rows
+from cx_pipeline.sources.views import clash_with_earlier
 from cx_pipeline.warehouse.config_files import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -136,6 +152,12 @@ class _Landing:
         if not error:
             try:
                 harvest = self._attempt(entries, source_name, table_name, source, table)
+                if harvest and self.lake.holds_any(self.load, source_name, table_name, harvest):
+                    # An input has changed since the killed run landed it. Both versions in one
+                    # load could not be told apart, so the new one begins the next load.
+                    self.lake.complete(self.load)
+                    self._load = harvest = None
+                    harvest = self._attempt(entries, source_name, table_name, source, table)
                 if harvest is not None:
                     self.lake.commit(self.load, source_name, table_name, harvest)
             except SourceUnreachableError as failure:
@@ -180,8 +202,10 @@ class _Landing:
         for pause in (*PAUSES_SECONDS, None):
             try:
                 if source.is_database:
-                    return self._query(entries, source_name, table_name, source, table)
-                return self._files(entries, source_name, table_name, source, table)
+                    harvest = self._query(entries, source_name, table_name, source, table)
+                else:
+                    harvest = self._files(entries, source_name, table_name, source, table)
+                return harvest and self._fitting(harvest, entries, source, table)
             except SourceUnreachableError as failure:
                 if pause is None or not failure.may_pass:
                     raise
@@ -200,7 +224,13 @@ class _Landing:
         if not files:
             return None
         harvest = new_files(
-            self.connection, files, table, entries, self.lake.scratch(), self.load.loaded_at
+            self.connection,
+            files,
+            table,
+            entries,
+            self.lake.scratch(),
+            self.load.loaded_at,
+            names_count=source.names_count(table),
         )
         stamps = {(file.name, file.sha256): file.stamp for file in files if file.stamp}
         self.lake.note_stamps(source_name, table_name, stamps)
@@ -214,8 +244,8 @@ class _Landing:
         source: SourceConfig,
         table: TableConfig,
     ) -> Harvest | None:
-        seen = [entry.seen for entry in entries if entry.seen]
-        folder = self.lake.table_folder(source_name, table_name)
+        last = self.lake.last_read(source_name, table_name)
+        seen = self.lake.table_folder(source_name, table_name) / (last and last.seen or "seen")
         return new_rows(
             self.connection,
             self.settings,
@@ -223,10 +253,64 @@ class _Landing:
             table_name,
             table,
             entries,
-            [self.lake.part_path(entry, part) for entry in entries for part in entry.parts],
-            folder / seen[-1] if seen else None,
+            last.watermark if last else None,
+            seen if seen.exists() else None,
             self.lake.scratch(),
             self.load.loaded_at,
+        )
+
+    def _fitting(
+        self, harvest: Harvest, entries: list[Entry], source: SourceConfig, table: TableConfig
+    ) -> Harvest | None:
+        """Leave out what has column types over which the mapping no longer compiles.
+
+        Raises:
+            QueryError: It is a database's table.
+        """
+        fits = [
+            (self.lake.part_path(entry, part), part.columns)
+            for entry in entries
+            for part in entry.parts
+        ]
+        parts, clashing = [], {}
+        for part in harvest.parts:
+            clash = clash_with_earlier(self.connection, table, fits, (part.path, part.columns))
+            if clash is None:
+                parts.append(part)
+                fits.append((part.path, part.columns))
+                continue
+            if source.is_database:
+                raise QueryError(clash)
+            place = text_literal(str(part.path))
+            names = self.connection.execute(f"select distinct _file from read_parquet({place})")
+            clashing |= {name: clash for (name,) in names.fetchall()}
+        if not clashing:
+            return harvest
+        refused = untold_refusals(
+            [
+                RefusedFile(
+                    file=file.file, sha256=file.sha256, stamp=file.stamp, reason=clashing[file.file]
+                )
+                for file in harvest.files
+                if file.file in clashing
+            ],
+            entries,
+        )
+        files = [file for file in harvest.files if file.file not in clashing]
+        if not files and not refused and not harvest.refused:
+            return None
+        return replace(
+            harvest,
+            parts=parts,
+            files=files,
+            rejected=[
+                *(row for row in harvest.rejected if row.file not in clashing),
+                *(
+                    RejectedRow(file=item.file, row_number=None, reason=item.reason)
+                    for item in refused
+                ),
+            ],
+            refused=[*harvest.refused, *refused],
         )
 
 

@@ -5,21 +5,24 @@ Writes:    a part in a scratch folder, and the hashes of the rows that were read
 Keeps out: the manifest (landing.py) and how a database is asked (databases.py)
 
 With a cursor column only rows from shortly before the last landed value on are read. Without one
-the whole table is read and compared, row by row hash, with what the last read found.
+the whole table is read. Either way what the last read found, row by row hash, is not landed again.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow as pa
+from sqlalchemy.engine import make_url
 
 from cx_pipeline.settings import Settings
 from cx_pipeline.sources.binding import column_types, quoted, text_literal
-from cx_pipeline.sources.config import SourceConfig, TableConfig, expanded
+from cx_pipeline.sources.config import RESERVED_COLUMNS, SourceConfig, TableConfig, expanded
 from cx_pipeline.sources.databases import Database, QueryError, open_database
 from cx_pipeline.sources.files import SourceUnreachableError
 from cx_pipeline.sources.lake import (
@@ -36,7 +39,14 @@ OVERLAP = timedelta(hours=1)
 """How far before the last landed cursor value a table is read again: a row whose transaction
 began earlier may become visible later. What is landed already is dropped by its content."""
 
+NUMBER_OVERLAP = 10_000
+"""The same for a cursor that is a number: a sequence hands out its numbers before the commit."""
+
 _ISO_TIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$"
+_YEAR_2000 = 946_684_800
+_EPOCH_UNITS = (1, 1_000, 1_000_000, 1_000_000_000)
+_FIRST_DAY = "4714-01-01 (BC)"
+"""Before it PostgreSQL has no times; its `infinity` arrives as one, by an overflow."""
 
 
 def new_rows(
@@ -46,7 +56,7 @@ def new_rows(
     table_name: str,
     table: TableConfig,
     entries: Sequence[Entry],
-    lake_parts: Sequence[Path],
+    watermark: Watermark | None,
     last_seen: Path | None,
     scratch: Path,
     loaded_at: datetime,
@@ -60,8 +70,8 @@ def new_rows(
         table_name: Name of the table in sources.yml.
         table: The table's config.
         entries: What the manifest says of earlier loads of the table, oldest first.
-        lake_parts: The table's files in the lake.
-        last_seen: Hashes of the rows that the last read of the whole table found.
+        watermark: Where the read begins; None reads the whole table.
+        last_seen: Hashes of the rows that the last read found and this one may repeat.
         scratch: Where to write.
         loaded_at: Time of the load; no cursor goes beyond it.
 
@@ -69,34 +79,31 @@ def new_rows(
         SourceUnreachableError: The database does not answer.
         QueryError: It refuses the select, or the cursor does not sort.
     """
-    watermark = next((item.watermark for item in reversed(entries) if item.watermark), None)
     fetched, rejected = scratch / "fetched.parquet", []
-    with open_database(expanded(source.url or "", settings), settings.config_dir) as database:
+    url = expanded(source.url or "", settings)
+    with open_database(url, settings.config_dir) as database:
         relation = relation_of(database, table_name, table)
         names = database.column_names(relation)
         _check_names(names, table)
-        where = _since(database, table, watermark)
+        where = _since(database, make_url(url).get_backend_name(), table, watermark)
         stream = _valid_text_only(database.stream(relation, where), table_name, rejected)
         _fetch(connection, stream, fetched)
-    told = {(row.row_number, row.reason) for entry in entries for row in entry.rejected}
-    rejected = [row for row in rejected if (row.row_number, row.reason) not in told]
-    if table.cursor:
-        known = _landed_hashes(connection, lake_parts, names, table.cursor, watermark)
-    else:
-        known = f"select row_hash from '{last_seen}'" if last_seen else None
+    told = {row.row_hash for entry in entries for row in entry.rejected}
+    rejected = [row for row in rejected if row.row_hash not in told]
+    known = f"select row_hash from {_parquet(last_seen)}" if last_seen else None
     made = scratch / "made.parquet"
     row_count = _copy_unknown(connection, fetched, names, known, table_name, loaded_at, made)
     if entries and not row_count and not rejected:
         return None
-    seen = None
+    repeated = "true"
     if table.cursor:
         watermark = _later(watermark, _highest(connection, fetched, source, table, loaded_at))
-    else:
-        seen = scratch / "seen.parquet"
-        connection.execute(
-            f"copy (select distinct {_row_hash(names)} as row_hash from '{fetched}') "
-            f"to '{seen}' (format parquet)"
-        )
+        repeated = _may_be_repeated(table.cursor, watermark)
+    seen = scratch / "seen.parquet"
+    connection.execute(
+        f"copy (select distinct {_row_hash(names)} as row_hash from {_parquet(fetched)} "
+        f"where {repeated}) to {text_literal(str(seen))} (format parquet)"
+    )
     return Harvest(
         parts=([PartMade(made, row_count, 1, column_types(connection, made))] if row_count else []),
         files=[
@@ -128,31 +135,77 @@ def _check_names(names: Sequence[str], table: TableConfig) -> None:
     repeated = next((name for name in names if lowered.count(name.lower()) > 1), None)
     if repeated:
         raise QueryError(f'the column "{repeated}" stands twice; name the columns in `query:`')
+    reserved = next((name for name in names if name.lower() in RESERVED_COLUMNS), None)
+    if reserved:
+        raise QueryError(
+            f'the column name "{reserved}" is kept for the lake; give it another one in `query:`'
+        )
     if table.cursor and table.cursor not in names:
         raise QueryError(
             f'the cursor column "{table.cursor}" is not there; the columns are: {", ".join(names)}'
         )
 
 
-def _since(database: Database, table: TableConfig, watermark: Watermark | None) -> str:
-    """Return the condition that picks what may be new; rows without a cursor value always may."""
+def _since(
+    database: Database, backend: str, table: TableConfig, watermark: Watermark | None
+) -> str:
+    """Return the condition that picks what may be new; rows without a cursor value always may.
+
+    A text that has another form than those before is picked too, and then refused: it would
+    otherwise sort before them, and be lost.
+    """
     if not table.cursor or watermark is None:
         return ""
-    cursor = database.quoted(table.cursor)
-    literal = {
-        "number": watermark.value,
-        "timestamp": f"timestamp '{watermark.value}'",
-        "timestamptz": f"timestamp with time zone '{watermark.value}+00'",
-        "date": f"date '{watermark.value}'",
-        "text": text_literal(watermark.value),
+    cursor, value = database.quoted(table.cursor), watermark.value
+    text = f"{cursor}::text" if backend == "postgresql" else cursor
+    picked = {
+        "number": f"{cursor} >= {value}",
+        # As text '100' comes before '11'.
+        "digits": f"cast(nullif({text}, '') as decimal(38)) >= {value} or {text} = ''",
+        "timestamp": f"{cursor} >= timestamp '{value}'",
+        "timestamptz": f"{cursor} >= timestamp with time zone '{value}+00'",
+        "date": f"{cursor} >= date '{value}'",
+        "text": f"{text} >= {text_literal(value)} or {text} = ''",
     }[watermark.kind]
-    return f"{cursor} >= {literal} or {cursor} is null"
+    if watermark.kind == "text" and backend in ("postgresql", "sqlite"):
+        picked += f" or {text} not like '____-__-__%'"
+    if watermark.kind == "digits" and backend == "sqlite":
+        picked += f" or {text} glob '*[^0-9-]*'"
+    return f"{picked} or {cursor} is null"
+
+
+def _may_be_repeated(cursor: str, watermark: Watermark | None) -> str:
+    """Return a condition for all fetched rows that a read from the watermark finds again."""
+    if watermark is None:
+        return "true"
+    column, value = quoted(cursor), watermark.value
+    kind = {"number": "hugeint", "digits": "hugeint", "text": "varchar"}.get(
+        watermark.kind, watermark.kind
+    )
+    reached = f"try_cast({column} as {kind}) >= {text_literal(value)}::{kind}"
+    if watermark.kind == "text":
+        reached += f" or {column} not like '____-__-__%'"
+    return f"coalesce({reached}, true)"
+
+
+def _parquet(path: Path) -> str:
+    return f"read_parquet({text_literal(str(path))})"
 
 
 def _fetch(connection: duckdb.DuckDBPyConnection, stream: pa.RecordBatchReader, path: Path) -> None:
+    real = [
+        f"case when {quoted(item.name)} >= '{_FIRST_DAY}' then {quoted(item.name)} end "
+        f"as {quoted(item.name)}"
+        for item in stream.schema
+        if item.type in (pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.date32())
+    ]
+    replaced = f" replace ({', '.join(real)})" if real else ""
     connection.register("fetched_rows", stream)
     try:
-        connection.execute(f"copy (from fetched_rows) to '{path}' (format parquet)")
+        connection.execute(
+            f"copy (select *{replaced} from fetched_rows) "
+            f"to {text_literal(str(path))} (format parquet)"
+        )
     except duckdb.Error as error:
         line = str(error).splitlines()[0][:200]
         raise SourceUnreachableError(f"reading broke off ({line}); run again.") from None
@@ -178,6 +231,7 @@ def _valid_text_only(
                         row_number=start + row + 1,
                         column_name=column,
                         reason="the value holds bytes that are not UTF-8; correct it at the source",
+                        row_hash=_content_hash(batch, row),
                     )
                     for row, column in bad.items()
                 )
@@ -204,40 +258,21 @@ def _broken_rows(batch: pa.RecordBatch) -> dict[int, str]:
     return bad
 
 
-def _row_hash(names: Sequence[str], there: Sequence[str] | None = None) -> str:
-    """Return the SQL of a row's 128-bit content hash, the same in every DuckDB version."""
-    values = [
-        f"coalesce({quoted(name)}::varchar, chr(30))"
-        if there is None or name in there
-        else "chr(30)"
-        for name in names
-    ]
-    return f"unhex(md5(concat_ws(chr(31), {', '.join(values)})))"
-
-
-def _landed_hashes(
-    connection: duckdb.DuckDBPyConnection,
-    parts: Sequence[Path],
-    names: Sequence[str],
-    cursor: str,
-    watermark: Watermark | None,
-) -> str | None:
-    """Return a select of the hashes of the landed rows that a read from the watermark repeats."""
-    if not parts or watermark is None:
-        return None
-    paths = ", ".join(text_literal(str(path)) for path in parts)
-    rows = f"read_parquet([{paths}], union_by_name = true, hive_partitioning = false)"
-    there = [row[0] for row in connection.execute(f"describe select * from {rows}").fetchall()]
-    column = quoted(cursor)
-    if cursor not in there:
-        return None
-    value = {
-        "number": f"try_cast({column} as hugeint) >= {watermark.value}",
-    }.get(watermark.kind, f"{column}::varchar >= {text_literal(watermark.value)}")
-    return (
-        f"select {_row_hash(names, there)} as row_hash from {rows} "
-        f"where {value} or {column} is null"
+def _content_hash(batch: pa.RecordBatch, row: int) -> str:
+    """Return the hash of a row that holds bytes which are no text."""
+    values = (
+        column.slice(row, 1).view(pa.binary())[0]
+        if pa.types.is_string(column.type)
+        else column[row]
+        for column in batch.columns
     )
+    return hashlib.md5(repr([value.as_py() for value in values]).encode()).hexdigest()
+
+
+def _row_hash(names: Sequence[str]) -> str:
+    """Return the SQL of a row's 128-bit content hash, the same in every DuckDB version."""
+    values = [f"coalesce({quoted(name)}::varchar, chr(30))" for name in names]
+    return f"unhex(md5(concat_ws(chr(31), {', '.join(values)})))"
 
 
 def _copy_unknown(
@@ -253,8 +288,8 @@ def _copy_unknown(
     unknown = f"where {_row_hash(names)} not in ({known})" if known else ""
     count = connection.execute(
         f"copy (select *, {text_literal(table_name)} as _file, "
-        f"timestamp '{loaded_at}' as _loaded_at from '{fetched}' {unknown}) "
-        f"to '{made}' (format parquet)"
+        f"timestamp '{loaded_at}' as _loaded_at from {_parquet(fetched)} {unknown}) "
+        f"to {text_literal(str(made))} (format parquet)"
     ).fetchone()
     return count[0]
 
@@ -272,7 +307,7 @@ def _highest(
         QueryError: The cursor is text that does not sort by time or number.
     """
     column = quoted(table.cursor or "")
-    rows = f"from read_parquet('{fetched}')"
+    rows = f"from {_parquet(fetched)}"
     kind = connection.execute(f"select typeof(any_value({column})) {rows}").fetchone()[0].lower()
     now_utc = loaded_at.replace(tzinfo=UTC)
     now = str(now_utc.astimezone(ZoneInfo(source.time_zone)).replace(tzinfo=None))
@@ -283,39 +318,39 @@ def _highest(
         return _last_time(connection, f"{column}::timestamp", rows, now, "timestamp")
     if kind == "date":
         return _last_time(connection, f"{column}::timestamp", rows, now, "date")
+    if re.fullmatch(r"u?(tiny|small|big|huge)?int(eger)?|double|float|decimal\(.*\)", kind):
+        return _last_number(connection, column, rows, now_utc, "number")
     if kind != "varchar":
-        value = connection.execute(f"select max({column}) {rows}").fetchone()[0]
-        return None if value is None else Watermark(kind="number", value=str(value))
+        raise QueryError(
+            f'the cursor column "{table.cursor}" is {kind}, neither a time nor a number; leave '
+            "`cursor:` out, the table is then compared as a whole"
+        )
     clock = f"try_cast({column}[:19] as timestamp)"
-    filled, numbers, times, highest = connection.execute(
+    filled, numbers, times = connection.execute(
         f"""
         select
-            count({column}),
+            count(nullif({column}, '')),
             count(*) filter (where regexp_full_match({column}, '-?[0-9]+')),
             count(*) filter (
                 where regexp_matches({column}, {text_literal(_ISO_TIME)}) and {clock} is not null
             ),
-            max(try_cast({column} as hugeint)),
         {rows}
         """
     ).fetchone()
     if not filled:
         return None
     if numbers == filled:
-        return Watermark(kind="number", value=str(highest))
-    if not times:
+        return _last_number(connection, column, rows, now_utc, "digits")
+    if times != filled:
         raise QueryError(
             f'the cursor column "{table.cursor}" holds text that does not sort by time (such as '
             "31.12.2026); leave `cursor:` out, the table is then compared as a whole"
         )
-    last = connection.execute(
-        f"select arg_max({column}, {clock}) filter (where {clock} <= timestamp '{now}') {rows}"
-    ).fetchone()[0]
-    if last is None:
-        return None
-    form = "%Y-%m-%d" if len(last) == 10 else f"%Y-%m-%d{last[10]}%H:%M:%S"
-    moment = datetime.fromisoformat(re.sub(r"([T ]\d\d:\d\d)$", r"\1:00", last)[:19]) - OVERLAP
-    return Watermark(kind="text", value=moment.strftime(form))
+    # By the day: `T` sorts after a blank, and an offset does not sort at all.
+    last = _last_time(connection, clock, rows, now, "text")
+    return last and last.model_copy(
+        update={"value": str(date.fromisoformat(last.value[:10]) - timedelta(days=1))}
+    )
 
 
 def _last_time(
@@ -330,10 +365,36 @@ def _last_time(
     return Watermark(kind=kind, value=str(moment.date() if kind == "date" else moment))
 
 
+def _last_number(
+    connection: duckdb.DuckDBPyConnection, column: str, rows: str, now: datetime, kind: str
+) -> Watermark | None:
+    """Return the highest number less the overlap.
+
+    Numbers that read as seconds since 1970, or smaller units, end now. Should they be plain
+    numbers after all, those above are read again in every run, and none is lost.
+    """
+    value = f"try_cast({column} as hugeint)"
+    limits = [
+        f"max({value}) filter (where {value} between {_YEAR_2000 * unit} "
+        f"and {int(now.timestamp()) * unit})"
+        for unit in _EPOCH_UNITS
+    ]
+    highest, *times = connection.execute(
+        f"select max({value}), {', '.join(limits)} {rows}"
+    ).fetchone()
+    if highest is None:
+        return None
+    for unit, last in zip(_EPOCH_UNITS, times, strict=True):
+        if last is not None:
+            overlap = int(OVERLAP.total_seconds()) * unit
+            return Watermark(kind=kind, value=str(last - max(overlap, NUMBER_OVERLAP)))
+    return Watermark(kind=kind, value=str(highest - NUMBER_OVERLAP))
+
+
 def _later(old: Watermark | None, new: Watermark | None) -> Watermark | None:
     """Return the later of two; a watermark never goes back."""
     if old is None or new is None or old.kind != new.kind:
         return new or old
-    if old.kind == "number":
-        return max(old, new, key=lambda mark: float(mark.value))
+    if old.kind in ("number", "digits"):
+        return max(old, new, key=lambda mark: Decimal(mark.value))
     return max(old, new, key=lambda mark: mark.value)

@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 
@@ -24,7 +25,7 @@ from cx_pipeline.sources.binding import (
     text_literal,
 )
 from cx_pipeline.sources.books import write_books, write_table
-from cx_pipeline.sources.casting import Cast, NotConvertibleError, cast_column, is_risky
+from cx_pipeline.sources.casting import Cast, NotConvertibleError, as_text, cast_column, is_risky
 from cx_pipeline.sources.config import (
     EntityMapping,
     SourceConfig,
@@ -41,9 +42,7 @@ from cx_pipeline.warehouse.config_files import ConfigError, Location, config_err
 ROW_COLUMNS = ("_file", "_row_number", "_load_id", "_loaded_at")
 """What the lake knows of each row."""
 
-_NUMBER_TYPES = re.compile(
-    r"U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|DOUBLE|FLOAT|DECIMAL\(.*\)"
-)
+_WHOLE_TYPES = re.compile(r"U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)")
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def register(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[
     relations = {
         (source_name, table_name): relation
         for source_name, table_name, _, _ in config.landed_tables()
-        if (relation := _raw_relation(lake, entries, source_name, table_name))
+        if (relation := _raw_relation(connection, lake, entries, source_name, table_name))
     }
     _write_raw_views(connection, config, relations)
     notes: list[str] = []
@@ -103,31 +102,36 @@ def register(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[
 
 
 def _raw_relation(
-    lake: Lake, entries: Sequence[Entry], source_name: str, table_name: str
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    entries: Sequence[Entry],
+    source_name: str,
+    table_name: str,
 ) -> str | None:
     """Return a select over the landed rows of a table, None when there are none."""
     parts = [
-        (str(lake.part_path(entry, part)), part)
+        (lake.part_path(entry, part), part)
         for entry in entries
         if (entry.source, entry.table) == (source_name, table_name)
         for part in entry.parts
     ]
     if not parts:
         return None
-    clashing = _clashing_columns([part for _, part in parts])
-    groups: dict[tuple, list[tuple[str, Part]]] = {}
+    shown = _shown_types(connection, [(path, part.columns) for path, part in parts])
+    groups: dict[tuple, list[tuple[Path, Part]]] = {}
     for path, part in parts:
         types = {name.lower(): kind for name, kind in part.columns.items()}
-        shape = (part.row_offset, *(types.get(name) for name in clashing))
+        shape = (part.row_offset, *(types.get(name) for name in shown))
         groups.setdefault(shape, []).append((path, part))
     selects = []
     for shape, members in groups.items():
         offset, present = shape[0], members[0][1].columns
-        paths = ", ".join(text_literal(path) for path, _ in members)
+        paths = ", ".join(text_literal(str(path)) for path, _ in members)
         casts = [
-            f"{quoted(name)}::varchar as {quoted(name)}"
-            for name in present
-            if name.lower() in clashing
+            (as_text(quoted(name), kind) if to == "varchar" else f"{quoted(name)}::{to}")
+            + f" as {quoted(name)}"
+            for name, kind in present.items()
+            if (to := shown.get(name.lower()))
         ]
         replaced = f" replace ({', '.join(casts)})" if casts else ""
         number = f"file_row_number + {offset}" if offset is not None else "_row_number"
@@ -140,14 +144,100 @@ def _raw_relation(
     return " union all by name ".join(selects)
 
 
-def _clashing_columns(parts: Sequence[Part]) -> list[str]:
-    """Return the columns whose types differ between parts so that none holds them all."""
-    kinds: dict[str, set[str]] = {}
-    for part in parts:
-        for name, kind in part.columns.items():
-            family = "number" if _NUMBER_TYPES.fullmatch(kind) else kind
-            kinds.setdefault(name.lower(), set()).add(family)
-    return sorted(name for name, found in kinds.items() if len(found) > 1)
+def _shown_types(
+    connection: duckdb.DuckDBPyConnection, parts: Sequence[tuple[Path, dict[str, str]]]
+) -> dict[str, str]:
+    """Return the columns that DuckDB would not bring together as they are, with their one type.
+
+    Numbers that were whole and come as 102.0 later (pandas does so once a value is empty) stay
+    whole: a key made from them would change for the rows that are landed already.
+    """
+    found: dict[str, list[tuple[Path, str, str]]] = {}
+    for path, columns in parts:
+        for name, kind in columns.items():
+            found.setdefault(name.lower(), []).append((path, name, kind))
+    shown = {}
+    for lowered, places in found.items():
+        families = [_family(kind) for _, _, kind in places]
+        if len({"number" if family == "whole" else family for family in families}) > 1:
+            shown[lowered] = "varchar"
+        elif families[0] == "whole" and "number" in families:
+            looks = " union all ".join(
+                f"select {name} is null or coalesce(try_cast({name} as bigint) = {name}, false) "
+                f"as is_whole from read_parquet({text_literal(str(path))})"
+                for (path, column, _), family in zip(places, families, strict=True)
+                if family == "number" and (name := quoted(column))
+            )
+            if connection.execute(
+                f"select coalesce(bool_and(is_whole), true) from ({looks})"
+            ).fetchone()[0]:
+                shown[lowered] = "bigint"
+    return shown
+
+
+def clash_with_earlier(
+    connection: duckdb.DuckDBPyConnection,
+    table: TableConfig,
+    earlier: Sequence[tuple[Path, dict[str, str]]],
+    made: tuple[Path, dict[str, str]],
+) -> str | None:
+    """Say why a new part cannot stand beside the earlier ones, None when it can.
+
+    A column whose types do not go together is shown as text, and an expression that compiled over
+    the earlier type may not compile over text. Once landed it would stop every later run.
+    """
+    before = {name.lower(): kind for _, columns in earlier for name, kind in columns.items()}
+    changed = {
+        name: before[name.lower()]
+        for name, kind in made[1].items()
+        if before.get(name.lower(), kind) != kind
+    }
+    if not changed:
+        return None
+    old, new = (_without_rows(connection, parts) for parts in (earlier, [*earlier, made]))
+    for _, column, expression, mapping in expressions_of(table):
+        is_condition = column == "where"
+        if bind_error(
+            connection, new, expression, mapping, is_condition=is_condition
+        ) and not bind_error(connection, old, expression, mapping, is_condition=is_condition):
+            types = "; ".join(
+                f'the column "{name}" was {kind} and is {made[1][name]} now'
+                for name, kind in changed.items()
+            )
+            return (
+                f"{types}, so that `{expression}` no longer compiles. Export it with the earlier "
+                "type, or correct the mapping in sources.yml so that it takes text"
+            )
+    return None
+
+
+def _without_rows(
+    connection: duckdb.DuckDBPyConnection, parts: Sequence[tuple[Path, dict[str, str]]]
+) -> str:
+    """Return a relation with the columns and types that a table of these parts has."""
+    shown = _shown_types(connection, parts)
+    selects = {
+        "select "
+        + ", ".join(
+            f"null::{shown.get(name.lower(), kind)} as {quoted(name)}"
+            for name, kind in columns.items()
+            if name not in ROW_COLUMNS
+        )
+        for _, columns in parts
+    }
+    return (
+        "(select *, null::varchar as _file, null::bigint as _row_number, null::bigint as _load_id, "
+        f"null::timestamp as _loaded_at from ({' union all by name '.join(sorted(selects))}))"
+    )
+
+
+def _family(kind: str) -> str:
+    """Return what types DuckDB brings together: numbers, and records with other fields."""
+    if _WHOLE_TYPES.fullmatch(kind):
+        return "whole"
+    if re.fullmatch(r"DOUBLE|FLOAT|DECIMAL\(.*\)", kind):
+        return "number"
+    return re.sub(r"^STRUCT\(.*\)", "STRUCT", kind)
 
 
 def _write_raw_views(
@@ -193,9 +283,9 @@ def _mappings(
                 notes.append(f"{source_name}.{table_name}: nothing landed yet")
             continue
         if not source.is_database and table.files and table.file_format == "jsonl":
-            relation = with_absent_keys(
-                connection, relation, table, f"{source_name}.{table_name}", notes
-            )
+            name = f"{source_name}.{table_name}"
+            notes += _renamed_keys(entries, source_name, table_name, table)
+            relation = with_absent_keys(connection, relation, table, name, notes)
         for entity_name, mapping in table.entities.items():
             yield Mapped(
                 source_name,
@@ -272,6 +362,33 @@ def check_query(
             "whose rows they are, it brings them along."
         )
         raise config_error(sources_path(settings), [(place, fault)])
+
+
+def _renamed_keys(
+    entries: Sequence[Entry], source_name: str, table_name: str, table: TableConfig
+) -> Iterator[str]:
+    """Tell the mapped keys that the newest load of a JSON Lines table lost while it gained others.
+
+    To leave a key out is allowed, so a renamed one would become empty values without a word.
+    """
+    keys: dict[int, set[str]] = {}
+    for entry in entries:
+        if (entry.source, entry.table) == (source_name, table_name) and entry.parts:
+            keys[entry.load_id] = {name for part in entry.parts for name in part.columns}
+    if len(keys) < 2:
+        return
+    *earlier, newest = keys
+    before = set().union(*(keys[load_id] for load_id in earlier)) - set(ROW_COLUMNS)
+    gained = keys[newest] - before - set(ROW_COLUMNS)
+    words = {word for item in expressions_of(table) for word in re.findall(r"\w+", item[2])}
+    lost = (before - keys[newest]) & words
+    if lost and gained:
+        yield (
+            f"{source_name}.{table_name}: no record of load {newest} has the keys "
+            f"{', '.join(sorted(lost))}, which the mapping names and earlier loads had; new are "
+            f"{', '.join(sorted(gained))}. If a key was renamed, map both, such as "
+            "coalesce(new_name, old_name)"
+        )
 
 
 def with_absent_keys(

@@ -3,7 +3,7 @@
     take their rows from here, so that the books balance by construction:
     a row with problems is quarantined; of one key the newest load, and in it the last file,
     stands; in one file the first row stands, its identical repeats are dropped and repeats that
-    differ are quarantined.
+    differ are quarantined, and so are the rows of another table that differ.
 #}
 
 {# Key column of each entity of the input contract (_staging__sources.yml). #}
@@ -53,6 +53,18 @@
 {%- endmacro %}
 
 
+{# Order in which of one load the last table and file stands. Numbers in a file's name count as
+   numbers, so that day-10 comes after day-9. #}
+{% macro last_file_first() -%}
+    _source desc,
+    _table desc,
+    regexp_replace(
+        regexp_replace(_file, '([0-9]+)', '{{ '0' * 20 }}\1', 'g'), '[0-9]*([0-9]{20})', '\1', 'g'
+    ) desc,
+    _file desc
+{%- endmacro %}
+
+
 {#
     The good rows of the loads that this model does not hold yet, one per key. Only keys that came
     more than once are ranked: ranking all of 5 million web events took 7 s, looking for repeated
@@ -79,7 +91,7 @@
         where len(new_rows._problems) = 0
         qualify row_number() over (
             partition by new_rows.{{ key }}
-            order by _load_id desc, _source desc, _table desc, _file desc, _row_number
+            order by _load_id desc, {{ last_file_first() }}, _row_number
         ) = 1
     )
 
@@ -104,7 +116,7 @@
 
 {#
     The rows of `loads` (a relation with a column _load_id) that did not make it into staging, each
-    with its outcome: 'quarantined' or 'deduplicated', and its problems.
+    with its key, its outcome ('quarantined' or 'deduplicated') and its problems.
 #}
 {% macro set_aside_rows(entity, loads) -%}
     {%- set key = entity_keys()[entity] -%}
@@ -148,12 +160,19 @@
             first_value(content_hash) over file_order as first_content_hash,
             dense_rank() over (
                 partition by _load_id, entity_key
-                order by _source desc, _table desc, _file desc
+                order by {{ last_file_first() }}
             ) as file_rank_from_last,
+            first_value(content_hash) over standing_order as standing_content_hash,
+            first_value(_source || '.' || _table) over standing_order as standing_table,
         from repeats
-        window file_order as (
-            partition by _load_id, entity_key, _source, _table, _file order by _row_number
-        )
+        window
+            file_order as (
+                partition by _load_id, entity_key, _source, _table, _file order by _row_number
+            ),
+            standing_order as (
+                partition by _load_id, entity_key
+                order by {{ last_file_first() }}, _row_number
+            )
     ),
 
     repeats_set_aside as (
@@ -163,6 +182,7 @@
             _table,
             _file,
             _row_number,
+            entity_key,
             if(content_hash = first_content_hash, 'deduplicated', 'quarantined') as outcome,
             if(
                 content_hash = first_content_hash,
@@ -180,9 +200,23 @@
             _table,
             _file,
             _row_number,
-            'deduplicated' as outcome,
-            [] as problems,
-        from ranked_repeats
+            entity_key,
+            if(is_conflict, 'quarantined', 'deduplicated') as outcome,
+            if(
+                is_conflict,
+                [
+                    '{{ key }}: the key comes from ' || standing_table || ' too, and the row there '
+                    || 'differs; make the keys of the two tables differ in sources.yml'
+                ],
+                []
+            ) as problems,
+        from (
+            select
+                *,
+                standing_table <> _source || '.' || _table
+                and standing_content_hash <> content_hash as is_conflict,
+            from ranked_repeats
+        )
         where rank_in_file = 1 and file_rank_from_last > 1
     ),
 
@@ -193,6 +227,7 @@
             _table,
             _file,
             _row_number,
+            {{ key }} as entity_key,
             'quarantined' as outcome,
             _problems as problems,
         from landed_rows

@@ -34,7 +34,57 @@ limits as (
     from {{ source("sources", "quarantine_limits") }} as quarantine_limits
 ),
 
-exceeded as (
+files_refused as (
+    select
+        quarantine.load_id,
+        quarantine.source_name,
+        quarantine.table_name,
+        count(distinct quarantine.file) as file_count,
+        any_value(quarantine.file) as one_file,
+        any_value(quarantine.reason) as one_reason,
+    from {{ ref("quarantine") }} as quarantine
+    where not quarantine.is_resolved and quarantine.row_number is null
+    group by all
+),
+
+files_landed as (
+    select
+        loaded_files.load_id,
+        loaded_files.source_name,
+        loaded_files.table_name,
+        count(*) as file_count,
+    from {{ source("sources", "loaded_files") }} as loaded_files
+    group by all
+),
+
+{# How many rows a refused file holds nobody knows, so it counts as a file. #}
+too_many_files as (
+    select
+        format(
+            '{}.{}: {} of {} files of load {} are refused as a whole, such as {} ({}). Correct '
+            || 'them and send them again under the same names.',
+            files_refused.source_name,
+            files_refused.table_name,
+            files_refused.file_count,
+            files_refused.file_count + coalesce(files_landed.file_count, 0),
+            files_refused.load_id,
+            files_refused.one_file,
+            files_refused.one_reason
+        ) as problem,
+    from files_refused
+    inner join limits
+        on files_refused.source_name = limits.source_name
+    left join files_landed
+        on
+            files_refused.load_id = files_landed.load_id
+            and files_refused.source_name = files_landed.source_name
+            and files_refused.table_name = files_landed.table_name
+    where
+        files_refused.file_count
+        > limits.max_share * (files_refused.file_count + coalesce(files_landed.file_count, 0))
+),
+
+too_many_rows as (
     select
         format(
             '{}.{}: {} of {} rows of load {} are set aside ({:.1f}%, limit {:.1f}%), most of them '
@@ -62,6 +112,12 @@ exceeded as (
     where
         set_aside.row_count > {{ tolerated_rows }}
         and set_aside.row_count > limits.max_share * rows_read.rows_read
+),
+
+exceeded as (
+    select * from too_many_rows
+    union all
+    select * from too_many_files
 )
 
 select * from exceeded

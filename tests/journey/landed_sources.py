@@ -47,6 +47,7 @@ create table sources.rejected_rows (
     load_id bigint, source_name varchar, table_name varchar, file varchar, row_number bigint,
     column_name varchar, reason varchar
 );
+create table sources.quarantine_limits (source_name varchar, max_share double);
 create table sources.mapped_entities (source_name varchar, table_name varchar, entity varchar);
 create table sources.purposes (
     purpose varchar, name varchar, data_use varchar, legal_basis varchar, channel varchar,
@@ -85,7 +86,10 @@ class LandedSources:
         return duckdb.connect(str(self.data_dir / "warehouse.duckdb"))
 
     def land(self, *files: tuple[str, str, Iterable[dict[str, Any]]]) -> int:
-        """Land files as one load: (entity, file name, rows); a row may carry `_problems`."""
+        """Land files as one load: (entity, file name, rows).
+
+        A row may carry `_problems`, and `_table` if that is not named as the entity.
+        """
         self.load_id += 1
         first_day = dt.datetime.fromisoformat("2026-01-01")
         loaded_at = first_day + dt.timedelta(days=self.load_id)
@@ -98,7 +102,7 @@ class LandedSources:
                     {
                         **row,
                         "_source": "test",
-                        "_table": entity,
+                        "_table": row.get("_table", entity),
                         "_file": file,
                         "_row_number": number,
                         "_load_id": self.load_id,

@@ -99,6 +99,14 @@ CASES = [
     Case("stray_quotes.csv", _csv('0,"z,1,2026-01-02', *GOOD, '4,d",4,2026-01-05'), 4, 1, "quote"),
     Case("cut_off_text.csv", _csv(*GOOD, '4,"Dear shop,', "I, too,", "want it"), 3, 3, "quote"),
     Case(
+        "name_of_the_reader.csv",
+        b"order_no,email,amount,placed,file_row_number\n1,a@x.dk,1,2026-01-02,x\n",
+        0,
+        0,
+        "kept for the lake",
+        is_whole_file=True,
+    ),
+    Case(
         "open_quote_in_the_header.csv",
         _csv(*GOOD).replace(b"placed", b'"placed', 1),
         0,
@@ -381,7 +389,7 @@ def test_reasons_quote_no_value_of_a_row(site: Site) -> None:
 def test_one_unreadable_file_among_many_is_found(site: Site) -> None:
     site.configure(shop_config("files: '*.parquet'", ORDER_MAPPING))
     for number in range(30):
-        site.write_parquet(f"{number:02}.parquet", ROWS)
+        site.write_parquet(f"{number:02}.parquet", ROWS.replace("1.0", f"{number}.0"))
     path = site.inputs / "17.parquet"
     content = bytearray(path.read_bytes())
     # The first page's header; the footer stays whole, so only reading the rows shows it.
@@ -415,3 +423,45 @@ def test_a_lake_file_that_was_lost_is_landed_anew_as_the_error_says(site: Site) 
         site.load()
     (site.settings.lake_dir / "_manifest/load_id=000001/shop.orders.json").unlink()
     assert site.load()[0].rows_landed == 3
+
+
+@pytest.mark.parametrize("cursor", ["", "\n        cursor: id"])
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_lost_rows_of_a_database_are_read_anew_as_the_error_says(
+    site: Site, cursor: str, lost: int
+) -> None:
+    """What later loads know of the table would keep them out."""
+    site.configure(
+        "sources:\n  erp:\n    url: sqlite:///../in/erp.sqlite\n    tables:\n"
+        f"      orders:\n        table: orders{cursor}\n"
+    )
+    site.write_sqlite("erp.sqlite", "create table orders (id integer)")
+    for number in (20_000, 40_000, 60_000):
+        site.write_sqlite("erp.sqlite", f"insert into orders values ({number})")
+        site.load()
+    lake = site.settings.lake_dir
+    (lake / f"erp/orders/load_id={lost}/part-0.parquet").unlink()
+    (lake / f"_manifest/load_id=00000{lost}/erp.orders.json").unlink()
+    for _ in range(2):
+        site.load()
+        assert site.ask("select distinct id from raw_erp.orders order by 1") == [
+            ("20000",),
+            ("40000",),
+            ("60000",),
+        ]
+    assert site.load()[0].load_id is None
+
+
+def test_the_record_of_a_load_is_written_anew_from_its_other_files(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
+    site.write("a.csv", _csv(*GOOD))
+    site.load()
+    before = site.ask("select * from sources.loads")
+    path = site.settings.lake_dir / "_manifest/load_id=000001/load.json"
+    path.write_text("{")
+    with pytest.raises(LakeError, match="delete it and run again: it is then written anew"):
+        site.load()
+    path.unlink()
+    site.load()
+    assert site.ask("select * from sources.loads") == before
+    assert site.ask("select count(*) from sources.orders") == [(3,)]

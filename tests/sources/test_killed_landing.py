@@ -3,12 +3,13 @@
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from cx_pipeline.sources.lake import Lake
+from cx_pipeline.sources.lake import Lake, Load
 from cx_pipeline.sources.views import register
 from tests.sources.conftest import COMPANY, Site
 
@@ -139,6 +140,37 @@ def test_files_that_came_after_the_kill_join_the_load_that_is_taken_up(site: Sit
     assert site.ask("select load_id, is_complete from sources.loads") == [(1, True)]
     assert site.ask("select count(*), count(distinct id) from raw_shop.orders") == [(251, 251)]
     _assert_no_litter(site.settings.lake_dir)
+
+
+def test_inputs_that_changed_after_the_kill_begin_the_next_load(site: Site) -> None:
+    """Both versions in one load could not be told apart."""
+    _fill(site)
+    subprocess.run([sys.executable, "-c", KILLED_RUN, str(site.folder), "24"], check=False)
+    site.write("orders/0.csv", "id,note\n0-0,y\n")
+    site.write_sqlite("erp.sqlite", "update customers set name = 'z' where id = 1")
+    site.load()
+    assert site.ask("select load_id, is_complete from sources.loads") == [(1, True), (2, True)]
+    assert site.ask("select note, _load_id from raw_shop.orders where id = '0-0' order by all") == [
+        ("x", 1),
+        ("y", 2),
+    ]
+    assert site.ask("select name, _load_id from raw_erp.customers where id = '1' order by 2") == [
+        ("a", 1),
+        ("z", 2),
+    ]
+    _assert_no_litter(site.settings.lake_dir)
+
+
+def test_a_load_that_was_left_open_for_days_is_closed(site: Site) -> None:
+    """Under its time the facts of the days since would lie in the future."""
+    _fill(site)
+    subprocess.run([sys.executable, "-c", KILLED_RUN, str(site.folder), "13"], check=False)
+    path = site.settings.lake_dir / "_manifest/load_id=000001/load.json"
+    begun = Load(load_id=1, loaded_at=datetime.fromisoformat("2026-01-01 03:00"))
+    path.write_text(begun.model_dump_json())
+    site.load()
+    assert site.ask("select load_id, is_complete from sources.loads") == [(1, True), (2, True)]
+    assert site.ask("select count(*), count(distinct id) from raw_shop.orders") == [(250, 250)]
 
 
 def test_rows_of_a_load_that_is_not_complete_are_not_seen(site: Site) -> None:

@@ -47,7 +47,7 @@ def test_files_in_a_zip_land(site: Site) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as package:
         package.writestr("a.csv", CSV)
-        package.writestr("b.csv", CSV)
+        package.writestr("b.csv", CSV.replace(b"2026-01-02", b"2026-01-03"))
     site.write("export.zip", packed.getvalue())
     assert site.load()[0].rows_landed == 4
     assert site.load()[0].load_id is None

@@ -2,14 +2,20 @@
     materialized='incremental',
     incremental_strategy='delete+insert',
     unique_key='quarantine_id',
+    on_schema_change='append_new_columns',
 ) }}
 
 {% set last_load = last_load_id('load_id') %}
 {% set entities = entity_keys() | list %}
+{% set troubled_entities = entities %}
 {% if execute and load_relation(ref('load_balance')) %}
     {% set entities = run_query(
         'select distinct entity from ' ~ ref('load_balance')
         ~ ' where rows_quarantined > 0 and load_id > ' ~ last_load ~ ' order by entity'
+    ).columns[0].values() %}
+    {% set troubled_entities = run_query(
+        'select distinct entity from ' ~ ref('load_balance')
+        ~ ' where rows_quarantined > 0 order by entity'
     ).columns[0].values() %}
 {% endif %}
 
@@ -36,6 +42,7 @@ set_aside as (
         cast(null as varchar) as _table,
         cast(null as varchar) as _file,
         cast(null as bigint) as _row_number,
+        cast(null as varchar) as entity_key,
         cast([] as varchar[]) as problems,
     where false
     {% for entity in entities %}
@@ -54,6 +61,7 @@ problems as (
         _row_number as row_number,
         unnest(problems) as problem,
         _load_id as load_id,
+        md5(entity_key) as key_hash,
     from set_aside
 ),
 
@@ -67,6 +75,7 @@ quarantined as (
         split_part(problem, ': ', 1) as column_name,
         substr(problem, strpos(problem, ': ') + 2) as reason,
         load_id,
+        key_hash,
     from problems
 
     union all by name
@@ -110,16 +119,55 @@ identified as (
     {% endif %}
 ),
 
+keys_arrived as (
+    select
+        cast(null as varchar) as entity,
+        cast(null as varchar) as key_hash,
+        cast(null as bigint) as newest_load_id,
+    where false
+    {% for entity in troubled_entities %}
+    union all by name
+    select
+        '{{ entity }}' as entity,
+        md5({{ entity_keys()[entity] }}) as key_hash,
+        max(_load_id) as newest_load_id,
+    from {{ ref('stg_' ~ entity) }}
+    where
+        _load_id > {{ last_load }}
+        and md5({{ entity_keys()[entity] }}) in (
+            select identified.key_hash
+            from identified
+            where identified.entity = '{{ entity }}' and identified.file = identified.table_name
+        )
+    group by all
+    {% endfor %}
+),
+
+{#
+    A file that came again holds its rows mended or has them set aside anew. A database's table
+    (whose rows bear its name as their file) sends other rows the next time, which mend nothing.
+#}
 judged as (
     select
         identified.*,
-        coalesce(newest_load_of_file.newest_load_id > identified.load_id, false) as is_resolved,
+        coalesce(
+            if(
+                identified.file = identified.table_name and identified.row_number is not null,
+                keys_arrived.newest_load_id,
+                newest_load_of_file.newest_load_id
+            ) > identified.load_id,
+            false
+        ) as is_resolved,
     from identified
     left join newest_load_of_file
         on
             identified.source_name = newest_load_of_file.source_name
             and identified.table_name = newest_load_of_file.table_name
             and identified.file = newest_load_of_file.file
+    left join keys_arrived
+        on
+            identified.entity = keys_arrived.entity
+            and identified.key_hash = keys_arrived.key_hash
 )
 
 select distinct on (quarantine_id) * from judged
