@@ -100,6 +100,9 @@ def _materialised(outcome: Outcome) -> dg.MaterializeResult:
         asset_key=_raw_key(outcome.source, outcome.table),
         metadata={
             "dagster/row_count": outcome.rows_in_lake,
+            "dagster/column_schema": dg.TableSchema(
+                [dg.TableColumn(name, data_type) for name, data_type in outcome.columns.items()]
+            ),
             "rows_landed": outcome.rows_landed,
             "rows_rejected": outcome.rows_rejected,
             "files_landed": outcome.files_landed,

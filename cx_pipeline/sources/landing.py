@@ -12,8 +12,8 @@ killed half-way is taken up where its last whole table ended.
 import hashlib
 import logging
 import time
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import duckdb
 
@@ -60,6 +60,8 @@ class Outcome:
     files_landed: int = 0
     files_refused: int = 0
     rows_in_lake: int = 0
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Columns of the newest rows, each with DuckDB's type."""
     error: str = ""
 
 
@@ -174,12 +176,17 @@ class _Landing:
                 reason = str(failure).splitlines()[0] if is_machine else "the log has the details"
                 harvest = None
                 error = f"landing failed with {type(failure).__name__}: {reason}; run again."
-        in_lake = sum(item.row_count for item in self.lake.entries(source_name, table_name))
+        entries = self.lake.entries(source_name, table_name)
+        in_lake = sum(entry.row_count for entry in entries)
+        newest = [part for entry in entries for part in entry.parts][-1:]
+        columns = newest[0].columns if newest else {}
         if error:
             error = f"{source_name}.{table_name}: {error}"
             error = without_secrets(error, source.url or source.path or "")
         if harvest is None:
-            return Outcome(source_name, table_name, rows_in_lake=in_lake, error=error)
+            return Outcome(
+                source_name, table_name, rows_in_lake=in_lake, columns=columns, error=error
+            )
         return Outcome(
             source=source_name,
             table=table_name,
@@ -189,6 +196,7 @@ class _Landing:
             files_landed=len(harvest.files),
             files_refused=len(harvest.refused),
             rows_in_lake=in_lake,
+            columns=columns,
         )
 
     def _attempt(

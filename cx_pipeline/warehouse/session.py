@@ -56,9 +56,18 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     ):
         for room in ROOMS:
             connection.execute(f"create schema if not exists {room}")
+        _drop_leftovers(connection)
         prepare_connection(connection, settings)
         prepare_session(connection, settings)
         yield connection
+
+
+def _drop_leftovers(connection: duckdb.DuckDBPyConnection) -> None:
+    """Drop the tables that a killed dbt had not yet renamed, or not yet dropped after renaming."""
+    for schema, table in connection.execute(
+        "select schema_name, table_name from duckdb_tables() where table_name ~ '.*__dbt_.*'"
+    ).fetchall():
+        connection.execute(f'drop table {schema}."{table}"')
 
 
 def prepare_connection(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:

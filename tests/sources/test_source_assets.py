@@ -62,6 +62,8 @@ def test_a_run_shows_counts_and_a_source_that_fails_holds_up_no_other(
     }
     assert made["sources/shop/orders"]["dagster/row_count"].value == 1
     assert made["sources/shop/orders"]["rows_rejected"].value == 1
+    columns = made["sources/shop/orders"]["dagster/column_schema"].schema.columns
+    assert [column.name for column in columns][:4] == ["order_no", "email", "amount", "placed"]
     assert made["sources/orders"]["dagster/row_count"].value == 1
     failed = {
         check.asset_key.to_user_string(): check.description

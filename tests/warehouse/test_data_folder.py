@@ -16,7 +16,7 @@ from cx_pipeline.warehouse import fingerprint, instance
 from cx_pipeline.warehouse.company import DataFolderError, claim_data_folder
 from cx_pipeline.warehouse.lease import lease
 from cx_pipeline.warehouse.run import UnknownRoomError, planned_assets
-from cx_pipeline.warehouse.session import IdentityKeyMissingError
+from cx_pipeline.warehouse.session import IdentityKeyMissingError, connect
 from cx_pipeline.warehouse.status import read_status
 
 
@@ -152,6 +152,17 @@ def test_a_run_whose_process_is_gone_holds_up_no_other(settings, monkeypatch):
             other.kill()
         instance.end_dead_runs(settings, dagster)
         assert dagster.get_run_by_id(run_id).status == dg.DagsterRunStatus.FAILURE
+
+
+def test_tables_that_a_killed_dbt_left_are_dropped(settings):
+    settings.data_dir.mkdir()
+    with connect(settings) as connection:
+        connection.execute("create table identity.identifiers as select 1 as kept")
+        connection.execute("create table identity.identifiers__dbt_backup as select 1 as left")
+        connection.execute("create table journey.orders__dbt_tmp as select 1 as left")
+    with connect(settings) as connection:
+        tables = connection.execute("select table_name from duckdb_tables()").fetchall()
+    assert tables == [("identifiers",)]
 
 
 def test_a_room_that_does_not_exist_is_named(settings):
