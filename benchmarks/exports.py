@@ -266,7 +266,7 @@ def export_queries(size: Size) -> dict[str, str]:
             select
                 'K' || p || '-' || k as consent_event_id,
                 crm_id(p) as crm_id,
-                as_typed(email(p, 0), p) as email,
+                as_typed(email(p, k), p) as email,
                 (['marketing', 'personalisation'])[k] as purpose,
                 'email' as channel,
                 if(dice(p * 2 + k, 'consent') < 0.6, 'granted', 'denied') as status,
@@ -288,7 +288,8 @@ create macro moment(n, salt) as
     timestamp '{LAST_DAY}' - to_seconds((drawn(n, salt || ' when') % {DAYS * 86400})::bigint);
 create macro crm_id(p) as 'K' || 100000 + p;
 create macro loyalty_id(p) as if(dice(p, 'club') < 0.45, 'L' || 500000 + p, null);
--- One person in six has a second address, used for every third thing.
+-- One person in six has a second address, used for every third thing; the consents name it beside
+-- the CRM number, for a cookie alone does not make one customer of two.
 create macro email(p, n) as
     'person' || p || if(dice(p, 'second address') < 0.17 and n % 3 = 1, '.b', '')
     || '@mail' || p % 7 || '.example';
