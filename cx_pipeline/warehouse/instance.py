@@ -1,5 +1,6 @@
 """The Dagster instance of a data folder: one place for runs from the CLI, the UI and schedules."""
 
+import json
 import os
 import time
 
@@ -11,6 +12,11 @@ from cx_pipeline.warehouse.lease import LeaseHeldError, lease
 # One run at a time: the warehouse has one writer. Whoever is still running after six hours hangs:
 # 650 million touchpoints take less than one.
 INSTANCE_CONFIG = """\
+event_log_storage:
+  module: cx_pipeline.warehouse.event_log
+  class: EventLogStorage
+  config:
+    base_dir: EVENT_LOG_DIR
 telemetry:
   enabled: false
 concurrency:
@@ -40,8 +46,10 @@ def prepare_dagster_home(settings: Settings) -> None:
     """Write dagster.yaml into the data folder and point this process and its children at it."""
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     path = settings.dagster_home / "dagster.yaml"
-    if not path.exists() or path.read_text() != INSTANCE_CONFIG:
-        path.write_text(INSTANCE_CONFIG)
+    event_log_dir = json.dumps(str(settings.dagster_home / "history" / "runs"))
+    config = INSTANCE_CONFIG.replace("EVENT_LOG_DIR", event_log_dir)
+    if not path.exists() or path.read_text() != config:
+        path.write_text(config)
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
     os.environ["CX_DATA_DIR"] = str(settings.data_dir)
     os.environ["CX_CONFIG_DIR"] = str(settings.config_dir)
