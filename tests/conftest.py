@@ -46,6 +46,8 @@ class Company:
             return connection.execute(sql, list(values)).fetchall()
 
 
+# Before xdist's own, which reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests that share a costly fixture on one of the two workers: it is made once."""
     for item in items:

@@ -1,7 +1,7 @@
 """Dagster's SQLite event log with its connections kept open.
 
-Dagster opens and closes two databases for every event: of the 60 s of the demo's run, its 900
-events took 8.
+Dagster opens and closes one or two databases for every event: storing the 280 events that plan a
+run took 2.1 s that way, and takes 0.5 s this way.
 """
 
 from collections import OrderedDict
@@ -18,7 +18,7 @@ _OPEN_DATABASES = 4
 
 
 class EventLogStorage(SqliteEventLogStorage):
-    """Same files and tables as the class it comes from; one connection a database, not one an event."""
+    """Same files and tables as the class it comes from; a connection a database, not an event."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()

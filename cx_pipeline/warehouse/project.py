@@ -16,7 +16,6 @@ from typing import Any
 
 import dagster as dg
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-from dbt.adapters.factory import FACTORY
 from dbt.artifacts.schemas.results import NodeStatus
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
@@ -113,31 +112,37 @@ def manifest_as_dict(settings: Settings) -> dict[str, Any]:
     return json.loads((settings.target_dir / "manifest.json").read_text())
 
 
+def _ask(sql: str) -> list[tuple[Any, ...]]:
+    """Ask the warehouse that dbt has open, over a handle of our own.
+
+    Not over an adapter's connection: dbt drops those of all threads when its last node is done.
+    """
+    handle = DuckDBConnectionManager.env().handle()
+    try:
+        return handle.cursor().execute(sql).fetchall()
+    finally:
+        handle.close()
+
+
 def _problems(manifest: Manifest, unique_id: str) -> str:
     """Return what a failed test says in its column `problem`; nothing when it has none."""
     node = manifest.expect(unique_id)
     if node.resource_type != NodeType.Test or "as problem" not in node.raw_code:
         return ""
-    adapter = FACTORY.lookup_adapter("duckdb")
-    with adapter.connection_named(f"problems_{unique_id}"):
-        _, table = adapter.execute(f"select problem from ({node.compiled_code})", fetch=True)
-    return "\n".join(row[0] for row in table.rows)
+    return "\n".join(row[0] for row in _ask(f"select problem from ({node.compiled_code})"))
 
 
 def _with_table(manifest: Manifest, result: NodeResult) -> NodeResult:
-    """Add row count and columns of the table that dbt has just built, over its own connection."""
+    """Add row count and columns of the table that dbt has just built."""
     node = manifest.nodes.get(result.unique_id)
     if node is None or node.resource_type != NodeType.Model:
         return result
-    adapter = FACTORY.lookup_adapter("duckdb")
-    with adapter.connection_named(f"table_of_{result.unique_id}"):
-        _, counted = adapter.execute(f"select count(*) from {node.relation_name}", fetch=True)
-        _, described = adapter.execute(f"describe {node.relation_name}", fetch=True)
     columns = []
-    for name, data_type in ((row["column_name"], row["column_type"]) for row in described.rows):
+    for name, data_type, *_ in _ask(f"describe {node.relation_name}"):
         told = node.columns.get(name)
         columns.append(dg.TableColumn(name, data_type, told.description if told else None))
-    return replace(result, row_count=int(counted.rows[0][0]), columns=tuple(columns))
+    ((row_count,),) = _ask(f"select count(*) from {node.relation_name}")
+    return replace(result, row_count=row_count, columns=tuple(columns))
 
 
 def build(

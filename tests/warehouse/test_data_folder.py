@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 import pytest
+from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from cx_pipeline.settings import PROJECT_DIR, Settings, load_settings
 from cx_pipeline.warehouse import fingerprint, instance
@@ -152,6 +153,15 @@ def test_a_run_whose_process_is_gone_holds_up_no_other(settings, monkeypatch):
             other.kill()
         instance.end_dead_runs(settings, dagster)
         assert dagster.get_run_by_id(run_id).status == dg.DagsterRunStatus.FAILURE
+
+
+def test_what_the_event_log_stores_can_be_read_by_dagsters_own(settings):
+    with instance.dagster_instance(settings) as dagster:
+        run_id = started_run(dagster)
+        stored = [event.dagster_event_type for event in dagster.all_logs(run_id)]
+    own = SqliteEventLogStorage(str(settings.dagster_home / "history" / "runs"))
+    assert [event.dagster_event_type for event in own.get_logs_for_run(run_id)] == stored
+    assert dg.DagsterEventType.RUN_START in stored
 
 
 def test_tables_that_a_killed_dbt_left_are_dropped(settings):
