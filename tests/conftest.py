@@ -46,16 +46,6 @@ class Company:
             return connection.execute(sql, list(values)).fetchall()
 
 
-# Before xdist's own, which reads the groups.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share a costly fixture on one of the two workers: it is made once."""
-    for item in items:
-        shared = "demo_company" in item.fixturenames
-        group = "demo_company" if shared else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def demo_company(tmp_path_factory: pytest.TempPathFactory) -> Company:
     """300 people over 45 days."""
