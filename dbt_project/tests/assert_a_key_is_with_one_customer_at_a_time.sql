@@ -1,4 +1,9 @@
-{{ config(meta={"dagster": {"ref": {"name": "customer_identities"}}}) }}
+{{ config(
+    meta={
+        "description": "The periods of a key in the map follow each other without gap or overlap.",
+        "dagster": {"ref": {"name": "customer_identities"}},
+    },
+) }}
 -- depends_on: {{ ref("customer_identities") }}
 
 -- The periods of a key in the map follow each other without gap or overlap; the last one is open.

@@ -1,4 +1,9 @@
-{{ config(meta={"dagster": {"ref": {"name": "customers"}}}) }}
+{{ config(
+    meta={
+        "description": "Customer 360 holds every known customer of the map, once.",
+        "dagster": {"ref": {"name": "customers"}},
+    },
+) }}
 
 with known_customers as (
     select distinct customer_xref.customer_id

@@ -1,4 +1,9 @@
-{{ config(meta={"dagster": {"ref": {"name": "customer_identities"}}}) }}
+{{ config(
+    meta={
+        "description": "The key of every staged row is in the map, with one current customer.",
+        "dagster": {"ref": {"name": "customer_identities"}},
+    },
+) }}
 
 {% set entities = [
     "contacts",

@@ -1,4 +1,9 @@
-{{ config(meta={"dagster": {"ref": {"name": "consent_log"}}}) }}
+{{ config(
+    meta={
+        "description": "No refusal stands under a key that the map does not hold.",
+        "dagster": {"ref": {"name": "consent_log"}},
+    },
+) }}
 
 -- A refusal under a key that the map does not hold would be forgotten. `cx run --full-refresh`
 -- logs it once more, under the key that its record has now.

@@ -1,4 +1,9 @@
-{{ config(meta={"dagster": {"ref": {"name": "consent_log"}}}) }}
+{{ config(
+    meta={
+        "description": "Every purpose that somebody refused is declared in purposes.yml.",
+        "dagster": {"ref": {"name": "consent_log"}},
+    },
+) }}
 
 -- Somebody said no to a purpose that config/purposes.yml does not name, and it binds nothing. Name
 -- the purpose there, or say in the columns of sources.yml which of its keys is meant; then

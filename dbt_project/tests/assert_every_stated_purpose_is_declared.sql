@@ -1,4 +1,10 @@
-{{ config(severity="warn", meta={"dagster": {"ref": {"name": "consent_log"}}}) }}
+{{ config(
+    severity="warn",
+    meta={
+        "description": "Every purpose and channel that somebody granted is declared in purposes.yml.",
+        "dagster": {"ref": {"name": "consent_log"}},
+    },
+) }}
 
 -- A grant on a purpose or channel that config/purposes.yml does not name permits nothing.
 with consent_log as (

@@ -1,4 +1,9 @@
-{{ config(meta={"dagster": {"ref": {"name": "customer_identities"}}}) }}
+{{ config(
+    meta={
+        "description": "The history of customer ids explains every customer of the map.",
+        "dagster": {"ref": {"name": "customer_identities"}},
+    },
+) }}
 -- depends_on: {{ ref("customer_identities") }}
 
 -- Every customer of the map appeared once, was merged away at most once, and is then not in the

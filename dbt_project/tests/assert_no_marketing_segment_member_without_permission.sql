@@ -1,5 +1,10 @@
 {# Dagster hangs a check on a model, and memberships is none: on the one that counts them. #}
-{{ config(meta={"dagster": {"ref": {"name": "segment_sizes"}}}) }}
+{{ config(
+    meta={
+        "description": "Nobody is in a segment without permission for its purpose.",
+        "dagster": {"ref": {"name": "segment_sizes"}},
+    },
+) }}
 -- depends_on: {{ ref("segment_sizes") }}
 
 -- Whoever is in a segment is permitted for what the segment is for, marketing above all; when the

@@ -1,4 +1,9 @@
-{{ config(meta={"dagster": {"ref": {"name": "permissions"}}}) }}
+{{ config(
+    meta={
+        "description": "Where a purpose needs consent, nobody is permitted who never granted it.",
+        "dagster": {"ref": {"name": "permissions"}},
+    },
+) }}
 
 -- Where a purpose needs consent, somebody of this customer must once have granted it.
 with permissions as (

@@ -1,4 +1,9 @@
-{{ config(meta={"dagster": {"ref": {"name": "customers"}}}) }}
+{{ config(
+    meta={
+        "description": "Orders and their amounts are neither lost nor doubled on the way to customer 360.",
+        "dagster": {"ref": {"name": "customers"}},
+    },
+) }}
 
 -- No order of a known customer is lost or counted twice on the way to the customer 360.
 with of_orders as (

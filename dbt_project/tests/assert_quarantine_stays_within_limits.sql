@@ -1,4 +1,9 @@
-{{ config(meta={"dagster": {"ref": {"name": "quarantine"}}}) }}
+{{ config(
+    meta={
+        "description": "No table of a source has more rows set aside than company.yml tolerates.",
+        "dagster": {"ref": {"name": "quarantine"}},
+    },
+) }}
 
 {# Below this many rows a person can look at each; a small day is not stopped by one bad row. #}
 {% set tolerated_rows = 20 %}

@@ -1,5 +1,10 @@
 {# Dagster hangs a check on a model, and memberships is none: on the one that counts them. #}
-{{ config(meta={"dagster": {"ref": {"name": "segment_sizes"}}}) }}
+{{ config(
+    meta={
+        "description": "A customer is in a segment at most once at any time.",
+        "dagster": {"ref": {"name": "segment_sizes"}},
+    },
+) }}
 -- depends_on: {{ ref("segment_sizes") }}
 
 -- A customer is in a segment once at a time, and the open stay is the last one.

@@ -1,4 +1,9 @@
-{{ config(meta={"dagster": {"ref": {"name": "load_balance"}}}) }}
+{{ config(
+    meta={
+        "description": "Rows read are the rows that staging holds, dropped as repeats or set aside.",
+        "dagster": {"ref": {"name": "load_balance"}},
+    },
+) }}
 
 {#
     The books tell what should stand in staging; here it is counted. Of the newest load of an
