@@ -6,8 +6,7 @@
 ) }}
 
 -- Somebody said no to a purpose that config/purposes.yml does not name, and it binds nothing. Name
--- the purpose there, or say in the columns of sources.yml which of its keys is meant; then
--- `cx run --full-refresh`.
+-- the purpose there, or say in the columns of sources.yml which of its keys is meant.
 with latest_refusals as (
     select
         consent_log.consent_event_id,
