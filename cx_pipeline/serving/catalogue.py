@@ -90,6 +90,11 @@ class Table:
         """Return `<schema>.<name>`."""
         return f"{self.schema}.{self.name}"
 
+    @property
+    def has_days(self) -> bool:
+        """Whether its rows belong to days, so that a day can be published by itself."""
+        return any(column.name == "event_date" for column in self.columns)
+
 
 def is_published(schema: str, name: str) -> bool:
     """Return whether readers get a table at all."""

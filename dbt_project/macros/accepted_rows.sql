@@ -115,16 +115,15 @@
 
 
 {#
-    The rows of `loads` (a relation with a column _load_id) that did not make it into staging, each
-    with its key, its outcome ('quarantined' or 'deduplicated') and its problems.
+    The rows of the loads (a list of numbers, so that Parquet files of other loads are not opened)
+    that did not make it into staging, each with its key, its outcome ('quarantined' or
+    'deduplicated') and its problems.
 #}
-{% macro set_aside_rows(entity, loads) -%}
+{% macro set_aside_rows(entity, load_ids) -%}
     {%- set key = entity_keys()[entity] -%}
     with landed_rows as not materialized (
-        select source_rows.*
-        from {{ source('sources', entity) }} as source_rows
-        semi join {{ loads }} as loads
-            on source_rows._load_id = loads._load_id
+        select * from {{ source('sources', entity) }}
+        where _load_id in ({{ load_ids | join(', ') }})
     ),
 
     repeated_keys as (

@@ -1,11 +1,16 @@
+from collections import Counter
 from collections.abc import Callable
+from datetime import date, timedelta
 from typing import Any
 
 import duckdb
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
 from cx_pipeline.serving.catalogue import TableNotBuiltError, UndeclaredColumnError
-from cx_pipeline.serving.publish import Publication, PublicationError, publish
+from cx_pipeline.serving.publish import Publication, PublicationError, _on_days, publish
 from cx_pipeline.settings import Settings
 from tests.serving.planted_warehouse import EMAIL, NAME, PHONE, fill_warehouse, make_manifest
 
@@ -281,6 +286,109 @@ def test_a_failed_check_leaves_the_old_version(publish_now, warehouse, settings,
     assert read(settings, "select version from publication.version") == [(1,)]
     assert publish_now().is_new
     assert not list(settings.serving_dir.glob(".bi*"))
+
+
+DAYS = st.one_of(st.none(), st.dates(min_value=date(2026, 1, 1), max_value=date(2026, 1, 9)))
+
+
+@given(st.lists(st.lists(st.tuples(DAYS, st.integers(0, 3)), max_size=12), min_size=2, max_size=4))
+@settings_of_hypothesis(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_readers_get_the_rows_of_the_day_however_much_of_the_last_version_stands(
+    warehouse, settings, generations
+):
+    for rows in generations:
+        warehouse.execute(
+            "create or replace table journey.orders (event_date date, order_id integer)"
+        )
+        if rows:
+            warehouse.executemany("insert into journey.orders values (?, ?)", rows)
+        publish(warehouse, settings, make_manifest(warehouse))
+
+        published = read(settings, "select event_date, order_id from journey.orders")
+        assert Counter(published) == Counter(rows)
+        assert read(
+            settings, "select row_count from publication.manifest where table_name = 'orders'"
+        ) == [(len(rows),)]
+
+
+def orders_of_days(warehouse: Any, days: int, marked: str = "marked-order") -> None:
+    warehouse.execute(
+        "create or replace table journey.orders as select date '2026-01-01' + range::integer as "
+        "event_date, if(range = 3, $1, 'order') as order_id from range($2)",
+        [marked, days],
+    )
+
+
+def test_only_the_days_that_changed_are_written(publish_now, warehouse, settings, monkeypatch):
+    orders_of_days(warehouse, 20)
+    publish_now()
+    asked = []
+    monkeypatch.setattr(
+        "cx_pipeline.serving.publish._on_days", lambda days: asked.append(days) or _on_days(days)
+    )
+    orders_of_days(warehouse, 21, marked="another-order")
+    publish_now()
+
+    assert {frozenset(days) for days in asked} == {frozenset({date(2026, 1, 4), date(2026, 1, 21)})}
+    assert read(
+        settings,
+        "select count(*), count(*) filter (order_id = 'another-order') from journey.orders",
+    ) == [(21, 1)]
+
+
+def test_a_table_that_is_not_built_any_more_leaves_the_file(warehouse, settings):
+    orders_of_days(warehouse, 3)
+    publish(warehouse, settings, make_manifest(warehouse))
+    warehouse.execute("drop table journey.orders")
+    publish(warehouse, settings, make_manifest(warehouse))
+
+    tables = read(settings, "select table_name from duckdb_tables() where schema_name = 'journey'")
+    assert ("orders",) not in tables
+
+
+def test_after_a_week_nothing_of_a_deleted_row_is_left_in_the_bytes(
+    publish_now, warehouse, settings, monkeypatch
+):
+    orders_of_days(warehouse, 20)
+    publish_now()
+    orders_of_days(warehouse, 20, marked="another-order")
+    publish_now()
+    copied = (settings.serving_dir / "bi-2.duckdb").read_bytes()
+    monkeypatch.setattr("cx_pipeline.serving.publish.WRITTEN_AFRESH_AFTER", timedelta(0))
+    orders_of_days(warehouse, 20, marked="third-order")
+    publish_now()
+
+    # The copy shows that the search would find it.
+    assert b"marked-order" in copied
+    assert b"marked-order" not in (settings.serving_dir / "bi-3.duckdb").read_bytes()
+    assert read(settings, "select published_at = written_afresh_at from publication.version") == [
+        (True,)
+    ]
+
+
+def test_a_version_damaged_inside_is_not_copied(publish_now, warehouse, settings):
+    orders_of_days(warehouse, 20)
+    warehouse.execute(
+        "create table journey.deliveries as select sha256(range::varchar) as delivery_id "
+        "from range(100000)"
+    )
+    publish_now()
+    file = settings.serving_dir / "bi-1.duckdb"
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4096] = bytes(4096)
+    file.chmod(0o600)
+    file.write_bytes(content)
+    orders_of_days(warehouse, 21)
+
+    assert publish_now().version == 2
+    assert read(settings, "select count(distinct delivery_id) from journey.deliveries") == [
+        (100000,)
+    ]
 
 
 def _refuse(*_: object) -> None:

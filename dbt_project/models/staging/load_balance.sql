@@ -6,16 +6,40 @@
 
 {#
     Counting costs a look at the Parquet footers. The rows themselves are read again only where
-    staging holds fewer than were read: something was set aside, or a later load replaced it.
+    staging holds fewer than were read: something was set aside, or a later load replaced it. Those
+    loads are asked for first: with all entities in one query, its planning took longer than it did.
 #}
 {% set last_load = last_load_id('load_id') %}
+{% set uneven_loads = {} %}
 
 {% if execute and is_incremental() and newest_load_id() <= last_load %}
 select * from {{ this }} where false
 {% else %}
-with
-{% for entity in entity_keys() %}
-{{ entity }}_read as (
+{% set uneven_query %}
+    {% for entity in entity_keys() %}
+    select '{{ entity }}' as entity, _load_id
+    from (
+        select _load_id, count(*) as row_count
+        from {{ source('sources', entity) }}
+        where _load_id > {{ last_load }}
+        group by all
+        union all
+        select _load_id, -count(*) from {{ ref('stg_' ~ entity) }}
+        where _load_id > {{ last_load }}
+        group by all
+    )
+    group by _load_id
+    having sum(row_count) <> 0
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
+{% endset %}
+{% if execute %}
+    {% for entity, load_id in run_query(uneven_query) %}
+        {% do uneven_loads.setdefault(entity, []).append(load_id) %}
+    {% endfor %}
+{% endif %}
+with rows_read as (
+    {% for entity in entity_keys() %}
     select
         '{{ entity }}' as entity,
         _load_id,
@@ -25,38 +49,28 @@ with
     from {{ source('sources', entity) }}
     where _load_id > {{ last_load }}
     group by all
-),
-
-{{ entity }}_uneven_loads as (
-    select _load_id
-    from (
-        select _load_id, rows_read as row_count from {{ entity }}_read
-        union all
-        select _load_id, -count(*) from {{ ref('stg_' ~ entity) }}
-        where _load_id > {{ last_load }}
-        group by all
-    )
-    group by _load_id
-    having sum(row_count) <> 0
-),
-
-{{ entity }}_set_aside as (
-    {{ set_aside_rows(entity, entity ~ '_uneven_loads') }}
-),
-
-{% endfor %}
-rows_read as (
-    {% for entity in entity_keys() %}
-    select * from {{ entity }}_read
-    {{ 'union all by name' if not loop.last }}
+    {{ 'union all' if not loop.last }}
     {% endfor %}
 ),
 
+{% for entity, load_ids in uneven_loads.items() %}
+{{ entity }}_set_aside as (
+    {{ set_aside_rows(entity, load_ids) }}
+),
+
+{% endfor %}
 set_aside as (
-    {% for entity in entity_keys() %}
+    select
+        cast(null as varchar) as entity,
+        cast(null as bigint) as _load_id,
+        cast(null as varchar) as _source,
+        cast(null as varchar) as _table,
+        cast(null as varchar) as outcome,
+    where false
+    {% for entity in uneven_loads %}
+    union all
     select '{{ entity }}' as entity, _load_id, _source, _table, outcome
     from {{ entity }}_set_aside
-    {{ 'union all by name' if not loop.last }}
     {% endfor %}
 ),
 

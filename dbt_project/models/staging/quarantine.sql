@@ -6,31 +6,32 @@
 ) }}
 
 {% set last_load = last_load_id('load_id') %}
-{% set entities = entity_keys() | list %}
-{% set troubled_entities = entities %}
-{% if execute and load_relation(ref('load_balance')) %}
-    {% set entities = run_query(
-        'select distinct entity from ' ~ ref('load_balance')
-        ~ ' where rows_quarantined > 0 and load_id > ' ~ last_load ~ ' order by entity'
-    ).columns[0].values() %}
-    {% set troubled_entities = run_query(
-        'select distinct entity from ' ~ ref('load_balance')
-        ~ ' where rows_quarantined > 0 order by entity'
-    ).columns[0].values() %}
+{% set new_loads = {} %}
+{% set troubled_entities = [] %}
+{# Which rows it reads comes out when it runs; dbt has to know of all before. #}
+{% for entity in entity_keys() %}
+    {% do source('sources', entity) %}
+    {% do ref('stg_' ~ entity) %}
+{% endfor %}
+{% set load_balance = ref('load_balance') %}
+{% if execute and load_relation(load_balance) %}
+    {% for entity, load_id in run_query(
+        'select distinct entity, load_id from ' ~ load_balance
+        ~ ' where rows_quarantined > 0 order by all'
+    ) %}
+        {% if load_id > last_load %}
+            {% do new_loads.setdefault(entity, []).append(load_id) %}
+        {% endif %}
+        {% if entity not in troubled_entities %}
+            {% do troubled_entities.append(entity) %}
+        {% endif %}
+    {% endfor %}
 {% endif %}
 
-with load_balance as (
-    select * from {{ ref('load_balance') }}
-    where load_id > {{ last_load }} and rows_quarantined > 0
-),
-
-{% for entity in entities %}
-{{ entity }}_loads as (
-    select distinct load_id as _load_id from load_balance where entity = '{{ entity }}'
-),
-
+with
+{% for entity, load_ids in new_loads.items() %}
 {{ entity }}_set_aside as (
-    {{ set_aside_rows(entity, entity ~ '_loads') }}
+    {{ set_aside_rows(entity, load_ids) }}
 ),
 
 {% endfor %}
@@ -45,7 +46,7 @@ set_aside as (
         cast(null as varchar) as entity_key,
         cast([] as varchar[]) as problems,
     where false
-    {% for entity in entities %}
+    {% for entity in new_loads %}
     union all by name
     select '{{ entity }}' as entity, * exclude (outcome) from {{ entity }}_set_aside
     where outcome = 'quarantined'
