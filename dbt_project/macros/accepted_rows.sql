@@ -115,6 +115,25 @@
 
 
 {#
+    `rows` with what they belonged to before: a payment that moves to another order changes both, and
+    of the version that this model held before, nothing would be left to tell.
+#}
+{% macro with_previous(rows, key, parent) -%}
+    {%- if is_incremental() -%}
+    select
+        {{ rows }}.*,
+        case when held.{{ parent }} <> coalesce({{ rows }}.{{ parent }}, '') then held.{{ parent }} end
+            as previous_{{ parent }},
+    from {{ rows }}
+    left join {{ this }} as held
+        on {{ rows }}.{{ key }} = held.{{ key }}
+    {%- else -%}
+    select *, cast(null as varchar) as previous_{{ parent }} from {{ rows }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#
     The rows of the loads (a list of numbers, so that Parquet files of other loads are not opened)
     that did not make it into staging, each with its key, its outcome ('quarantined' or
     'deduplicated') and its problems.

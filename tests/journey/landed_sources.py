@@ -214,9 +214,13 @@ class RandomCompany:
         row[key] = f"{entity}-{self.random.getrandbits(40):x}"
         return row
 
+    def _customer(self) -> int:
+        """Whose value is next: anybody's, so that one row can be about several people."""
+        return self.random.randrange(self.customers)
+
     def _value(self, entity: str, column: dict[str, Any], day: dt.date) -> Any:
         name, pick = column["name"], self.random
-        customer = pick.randrange(self.customers)
+        customer = self._customer()
         if name in CHOICES:
             return pick.choice(CHOICES[name])
         if name in {"crm_id", "loyalty_id", "erp_customer_number"}:

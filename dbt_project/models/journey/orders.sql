@@ -9,13 +9,13 @@
     with changed_orders as (
         select order_id from {{ ref('stg_orders') }} where _load_id > {{ last_load }}
         union
-        select order_id from {{ ref('stg_order_lines') }} where _load_id > {{ last_load }}
+        {% for model in ('stg_order_lines', 'stg_payments', 'stg_deliveries', 'stg_returns') %}
+        select order_id from {{ ref(model) }} where _load_id > {{ last_load }}
         union
-        select order_id from {{ ref('stg_payments') }} where _load_id > {{ last_load }}
-        union
-        select order_id from {{ ref('stg_deliveries') }} where _load_id > {{ last_load }}
-        union
-        select order_id from {{ ref('stg_returns') }} where _load_id > {{ last_load }}
+        select previous_order_id from {{ ref(model) }}
+        where _load_id > {{ last_load }} and previous_order_id is not null
+        {{ 'union' if not loop.last }}
+        {% endfor %}
     )
 
     select {{ local_date('orders.ordered_at') }}

@@ -25,6 +25,10 @@ typed as (
         _load_id,
         _loaded_at,
     from accepted
+),
+
+moved as (
+    {{ with_previous('typed', 'case_message_id', 'case_id') }}
 )
 
-select * from typed
+select * from moved

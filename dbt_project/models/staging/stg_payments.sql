@@ -24,6 +24,10 @@ typed as (
         _load_id,
         _loaded_at,
     from accepted
+),
+
+moved as (
+    {{ with_previous('typed', 'payment_id', 'order_id') }}
 )
 
-select * from typed
+select * from moved

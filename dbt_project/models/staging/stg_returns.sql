@@ -26,6 +26,10 @@ typed as (
         _load_id,
         _loaded_at,
     from accepted
+),
+
+moved as (
+    {{ with_previous('typed', 'return_id', 'order_id') }}
 )
 
-select * from typed
+select * from moved
