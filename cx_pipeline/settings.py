@@ -6,6 +6,7 @@ Keeps out: what a business owner decides (that is `config/`)
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr
@@ -28,6 +29,9 @@ class Settings(BaseSettings):
     )
     identity_key: SecretStr = Field(
         default=SecretStr(""), description="Secret of the keyed hash behind every profile_key."
+    )
+    engine: Literal["duckdb", "spark"] = Field(
+        default="duckdb", description="What the warehouse runs on: duckdb or spark."
     )
     memory_limit: str = Field(default="", description="DuckDB memory limit, such as 8GB.")
     threads: int = Field(default=0, ge=0, description="DuckDB threads; 0 leaves it to DuckDB.")
