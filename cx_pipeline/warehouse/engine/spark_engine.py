@@ -46,7 +46,7 @@ from pyspark.sql import SparkSession  # noqa: E402
 _DONE = "_SUCCESS"
 _LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 _KEY_COLUMNS = ("profile_key", "contact_point_key")
-"""Ends of the names of columns that are uuid on DuckDB and text on Spark, which has no such type."""
+"""Ends of the names of columns that are uuid on DuckDB; Spark has no such type."""
 
 
 class SparkEngine:

@@ -1,4 +1,4 @@
-"""Translates the models' SQL from DuckDB's dialect to Spark's, where the two say things differently.
+"""Translates SQL of DuckDB's dialect to Spark's, where the two say things differently.
 
 Reads:     one statement that dbt sends, and the columns of the tables that it names
 Keeps out: what no translator can know, which is behind dispatch in dbt_project/macros/engine
@@ -28,6 +28,7 @@ _QUERY = re.compile(
     r"\A\s*(--[^\n]*\n\s*|/\*.*?\*/\s*)*(select\b|with\b|from\b|values\b|\()",
     re.IGNORECASE | re.DOTALL,
 )
+_QUALIFIES = "_qualifies"
 _PLACE = re.compile(r"\{(?::([^}]*))?\}")
 
 
@@ -54,7 +55,7 @@ def translate(statement: str, columns_of: ColumnsOf) -> str:
         tree = _parsed(body).copy()
     except sqlglot.errors.SqlglotError as error:
         raise TranslationError(f"not translated for Spark: {error}\n{body}") from None
-    tree = _as_spark(_with_unique_names(_aligned(tree, columns_of)))
+    tree = _as_spark(_with_unique_names(_qualified(_aligned(tree, columns_of))))
     translated = tree.sql(dialect="spark", identify=True, comments=False, pretty=True)
     return f"{header.group(0).strip()}\n{translated}" if header else translated
 
@@ -101,8 +102,6 @@ def _anonymous(node: exp.Anonymous) -> exp.Expression:
         return _function("struct", *arguments)
     if name == "hash":
         return _function("xxhash64", *arguments)
-    if name == "to_days":
-        return _function("make_dt_interval", exp.cast(arguments[0], "int"))
     if name == "epoch_us":
         return _function("unix_micros", _instant(arguments[0]))
     return node
@@ -199,6 +198,7 @@ _RULES: Mapping[type[exp.Expression], Callable[..., exp.Expression]] = {
     exp.RegexpFullMatch: _full_match,
     exp.RegexpReplace: _replaced,
     exp.Round: _rounded,
+    exp.ToDays: lambda node: _function("make_dt_interval", exp.cast(node.this, "int")),
     exp.UnixToTime: lambda node: _function("unix_millis", _instant(node.this)),
 }
 
@@ -213,6 +213,23 @@ def _aligned(tree: exp.Expression, columns_of: ColumnsOf) -> exp.Expression:
             union.set("expression", resolver.selecting(union.right, names))
             union.set("by_name", False)
     return tree
+
+
+def _qualified(tree: exp.Expression) -> exp.Expression:
+    """Turn `qualify` into a filter around the query, without a column more for `select *`."""
+    holder = exp.Paren(this=tree)
+    for select in [found for found in tree.find_all(exp.Select) if found.args.get("qualify")]:
+        outer = exp.Select(
+            expressions=[exp.Star(except_=[exp.to_identifier(_QUALIFIES)])],
+            where=exp.Where(this=exp.column(_QUALIFIES)),
+            with_=select.args["with_"].pop() if select.args.get("with_") else None,
+        )
+        condition = select.args["qualify"].pop().this
+        select.replace(outer)
+        select.append("expressions", exp.alias_(condition, _QUALIFIES))
+        alias = exp.TableAlias(this=exp.to_identifier("with_windows"))
+        outer.set("from_", exp.From(this=exp.Subquery(this=select, alias=alias)))
+    return holder.this
 
 
 def _with_unique_names(tree: exp.Expression) -> exp.Expression:
@@ -300,6 +317,10 @@ class _Columns:
         ]
         if self.of(query) == names:
             return query
-        inner = exp.select(*columns).from_(exp.Subquery(this=query.copy(), alias=exp.TableAlias(this=exp.to_identifier("one_side"))))
+        inner = exp.select(*columns).from_(
+            exp.Subquery(
+                this=query.copy(), alias=exp.TableAlias(this=exp.to_identifier("one_side"))
+            )
+        )
         self.known[id(inner)] = (inner, names)
         return inner
