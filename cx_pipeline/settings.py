@@ -19,7 +19,9 @@ DBT_PROJECT_DIR = PROJECT_DIR / "dbt_project"
 class Settings(BaseSettings):
     """One process's paths, limits and secret; every field is the variable `CX_<NAME>`."""
 
-    model_config = SettingsConfigDict(env_prefix="CX_", env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="CX_", env_file=".env", env_ignore_empty=True, extra="ignore"
+    )
 
     config_dir: Path = Field(
         default=PROJECT_DIR / "config", description="Folder of sources.yml and its neighbours."

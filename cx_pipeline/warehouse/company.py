@@ -82,7 +82,10 @@ def claim_data_folder(settings: Settings) -> None:
             f"{settings.data_dir} holds the data of {owner!r}, but {settings.config_dir} describes "
             f"{name!r}. Give this company a folder of its own with --data."
         )
-    engine = _claim(settings.data_dir / "engine", settings.engine)
+    # A folder of before there was a choice was built on the default.
+    is_older = settings.warehouse_path.exists()
+    first = Settings.model_fields["engine"].default if is_older else settings.engine
+    engine = _claim(settings.data_dir / "engine", first)
     if engine != settings.engine:
         raise DataFolderError(
             f"{settings.data_dir} was built on {engine}, and CX_ENGINE is {settings.engine}. The "

@@ -181,7 +181,7 @@ def build(
             queue.put(None)
 
     thread = Thread(target=invoke, name="dbt", daemon=True)
-    with engine.building(settings):
+    with engine.building(settings, full_refresh=full_refresh):
         thread.start()
         try:
             while (result := queue.get()) is not None:

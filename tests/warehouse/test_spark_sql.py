@@ -19,7 +19,7 @@ def spark(query: str) -> str:
         ("arg_max(a, b)", "MAX_BY(`a`, CASE WHEN NOT `a` IS NULL THEN `b` END)"),
         (
             "date_diff('second', a, b)",
-            "(UNIX_SECONDS(CAST(`b` AS TIMESTAMP)) - UNIX_SECONDS(CAST(`a` AS TIMESTAMP)))",
+            "( UNIX_SECONDS(CAST(`b` AS TIMESTAMP)) - UNIX_SECONDS(CAST(`a` AS TIMESTAMP)) )",
         ),
         ("date_diff('day', a, b)", "CAST(DATEDIFF(`b`, `a`) AS BIGINT)"),
         (r"regexp_full_match(a, 'x\s|y', 'i')", r"RLIKE(`a`, '(?iu)\\A(?:x\\s|y)\\z')"),

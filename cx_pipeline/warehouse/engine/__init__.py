@@ -33,7 +33,7 @@ class Engine(Protocol):
     def show_tables(self, connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
         """Make what dbt has built readable over a DuckDB connection to the warehouse file."""
 
-    def building(self, settings: Settings) -> AbstractContextManager[None]:
+    def building(self, settings: Settings, *, full_refresh: bool) -> AbstractContextManager[None]:
         """Prepare for a dbt build, and let go of what it held when the block ends."""
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:

@@ -23,7 +23,7 @@ class DuckDBEngine:
         """Do nothing: dbt's tables stand in the file already."""
 
     @contextmanager
-    def building(self, settings: Settings) -> Iterator[None]:
+    def building(self, settings: Settings, *, full_refresh: bool) -> Iterator[None]:
         """Close dbt's connections at the end, for the next step opens the file itself."""
         try:
             yield

@@ -11,10 +11,10 @@ through the views of `sources` into Parquet once, and Spark reads that.
 """
 
 import hmac
+import logging
 import os
 import shutil
 import sys
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ from uuid import UUID
 import duckdb
 import pyarrow as pa
 
-from cx_pipeline.settings import Settings
+from cx_pipeline.settings import Settings, environment_value
 from cx_pipeline.warehouse.engine import EngineMissingError
 from cx_pipeline.warehouse.engine.spark_sql import translate
 from cx_pipeline.warehouse.fingerprint import rules_hash
@@ -44,7 +44,6 @@ from pyspark.errors import PySparkException  # noqa: E402
 from pyspark.sql import SparkSession  # noqa: E402
 
 _DONE = "_SUCCESS"
-_LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 _KEY_COLUMNS = ("profile_key", "contact_point_key")
 """Ends of the names of columns that are uuid on DuckDB; Spark has no such type."""
 
@@ -57,6 +56,7 @@ class SparkEngine:
     def __init__(self) -> None:
         self._session: SparkSession | None = None
         self._folder: Path | None = None
+        self._has_refreshed = False
 
     def dbt_vars(self, settings: Settings) -> dict[str, Any]:
         """Return where the macros have Spark write tables."""
@@ -83,9 +83,13 @@ class SparkEngine:
                 )
 
     @contextmanager
-    def building(self, settings: Settings) -> Iterator[None]:
+    def building(self, settings: Settings, *, full_refresh: bool) -> Iterator[None]:
         """Hand the sources and the Python rooms' tables to Spark, and open its session."""
         folder = _folder(settings)
+        if full_refresh and not self._has_refreshed:
+            # A file that came again may have taken rows out of an earlier load.
+            shutil.rmtree(folder / "sources", ignore_errors=True)
+            self._has_refreshed = True
         with connect(settings) as connection:
             _export(connection, settings, folder)
         self._open(settings, folder)
@@ -226,12 +230,11 @@ def _start(settings: Settings, folder: Path) -> SparkSession:
     Raises:
         EngineMissingError: There is no Java to run it.
     """
-    if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
+    if not (shutil.which("java") or environment_value("JAVA_HOME")):
         raise EngineMissingError("CX_ENGINE=spark needs Java 17 or newer; `java` was not found.")
     threads = settings.threads or os.cpu_count() or 2
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     options = {
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOG_CONFIG.as_uri()}",
         "spark.driver.memory": settings.memory_limit.lower().rstrip("ib") or "4g",
         # The tables of one machine are small: more partitions are more overhead.
         "spark.sql.shuffle.partitions": str(threads),
@@ -247,11 +250,25 @@ def _start(settings: Settings, folder: Path) -> SparkSession:
     builder = SparkSession.builder.appName("cx-pipeline").master(f"local[{threads}]")
     for name, value in options.items():
         builder = builder.config(name, value)
-    with warnings.catch_warnings():
+    # What fails is raised; pyspark would print it as JSON besides.
+    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
+    settings.log_dir.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings(), _errors_into(settings.log_dir / "spark.log"):
         warnings.simplefilter("ignore", FutureWarning)
-        session = builder.getOrCreate()
-    session.sparkContext.setLogLevel("ERROR")
-    return session
+        return builder.getOrCreate()
+
+
+@contextmanager
+def _errors_into(path: Path) -> Iterator[None]:
+    """Give what is started meanwhile a log for its stderr: the terminal belongs to cx."""
+    terminal = os.dup(2)
+    with path.open("ab") as log:
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
 def _keyed_hash(secret: bytes) -> Any:
@@ -282,16 +299,13 @@ def _normalise_phone() -> Any:
 
 
 _send = SparkConnectionManager.add_query
-_translating = threading.Lock()
 
 
 def _send_translated(
     manager: SparkConnectionManager, sql: str, *arguments: Any, **named: Any
 ) -> Any:
     """Send a statement of dbt's as Spark understands it: the one place, for every method."""
-    with _translating:
-        translated = ENGINE.translated(sql)
-    return _send(manager, translated, *arguments, **named)
+    return _send(manager, ENGINE.translated(sql), *arguments, **named)
 
 
 SparkConnectionManager.add_query = _send_translated
