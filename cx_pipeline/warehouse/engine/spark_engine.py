@@ -70,8 +70,15 @@ class SparkEngine:
                 "select schema_name, table_name from duckdb_tables()"
             ).fetchall()
         }
+        shown = {
+            (room, view): sql
+            for room, view, sql in connection.execute(
+                "select schema_name, view_name, sql from duckdb_views() where not internal"
+            ).fetchall()
+        }
         for room, table, version in _tables(_folder(settings)):
-            if room != "sources" and (room, table) not in own:
+            is_shown = str(version) in shown.get((room, table), "")
+            if room != "sources" and (room, table) not in own and not is_shown:
                 files = _text(str(version / "*.parquet"))
                 described = connection.execute(
                     f"describe select * from read_parquet({files})"
@@ -240,6 +247,8 @@ def _start(settings: Settings, folder: Path) -> SparkSession:
         "spark.sql.shuffle.partitions": str(threads),
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.warehouse.dir": str(folder),
+        # What does not fit in memory holds names and addresses too.
+        "spark.local.dir": str(folder / "temporary"),
         # As DuckDB: a file's timestamps have no zone.
         "spark.sql.parquet.inferTimestampNTZ.enabled": "true",
         "spark.sql.timestampType": "TIMESTAMP_NTZ",

@@ -40,7 +40,7 @@
 {% materialization incremental, adapter='spark' %}
     {%- set relation = this.incorporate(type='table') -%}
     {{ run_hooks(pre_hooks) }}
-    {%- if is_incremental() or (load_cached_relation(this) and not should_full_refresh()) -%}
+    {%- if load_cached_relation(this) and not should_full_refresh() -%}
         {%- set fresh = relation.incorporate(path={'identifier': relation.identifier ~ '__dbt_new'}) -%}
         {%- do spark_write(fresh, compiled_code) -%}
         {%- do spark_write(relation, spark_kept_and_fresh(relation, fresh)) -%}
