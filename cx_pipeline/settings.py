@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     engine: Literal["duckdb", "spark"] = Field(
         default="duckdb", description="What the warehouse runs on: duckdb or spark."
     )
+    spark_remote: str = Field(
+        default="", description="Spark Connect address of a cluster, such as sc://host:15002."
+    )
     memory_limit: str = Field(default="", description="DuckDB memory limit, such as 8GB.")
     threads: int = Field(default=0, ge=0, description="DuckDB threads; 0 leaves it to DuckDB.")
 

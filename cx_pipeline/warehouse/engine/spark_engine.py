@@ -104,6 +104,9 @@ class SparkEngine:
             yield
         finally:
             _sweep(folder)
+            # The views of what was built anew still name the files that are gone.
+            with connect(settings):
+                pass
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """Ask over the session that dbt uses too."""
@@ -123,7 +126,7 @@ class SparkEngine:
 
     def _open(self, settings: Settings, folder: Path) -> None:
         """Open the session, or take the one that is open, and register the tables found."""
-        session = self._session or _start(settings, folder)
+        session = self._session or _start(settings)
         self._session = session
         session.udf.register("keyed_hash", _keyed_hash(identity_secret(settings)))
         session.udf.register("normalise_phone", _normalise_phone())
@@ -231,40 +234,54 @@ def _copy(connection: duckdb.DuckDBPyConnection, table: str, path: Path, rows: s
     aside.rename(path)
 
 
-def _start(settings: Settings, folder: Path) -> SparkSession:
-    """Start Spark in this process, with what dbt's session method then finds running.
+def _start(settings: Settings) -> SparkSession:
+    """Start Spark in this process, or connect to a cluster; dbt's session method finds it running.
 
     Raises:
         EngineMissingError: There is no Java to run it.
     """
-    if not (shutil.which("java") or environment_value("JAVA_HOME")):
-        raise EngineMissingError("CX_ENGINE=spark needs Java 17 or newer; `java` was not found.")
-    threads = settings.threads or os.cpu_count() or 2
-    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    options = {
-        "spark.driver.memory": settings.memory_limit.lower().rstrip("ib") or "4g",
-        # The tables of one machine are small: more partitions are more overhead.
-        "spark.sql.shuffle.partitions": str(threads),
+    session = {
         "spark.sql.session.timeZone": "UTC",
-        "spark.sql.warehouse.dir": str(folder),
-        # What does not fit in memory holds names and addresses too.
-        "spark.local.dir": str(folder / "temporary"),
-        # As DuckDB: a file's timestamps have no zone.
-        "spark.sql.parquet.inferTimestampNTZ.enabled": "true",
+        # As DuckDB: a timestamp has no zone unless it says so.
         "spark.sql.timestampType": "TIMESTAMP_NTZ",
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.parquet.inferTimestampNTZ.enabled": "true",
     }
-    builder = SparkSession.builder.appName("cx-pipeline").master(f"local[{threads}]")
-    for name, value in options.items():
-        builder = builder.config(name, value)
+    builder = SparkSession.builder.appName("cx-pipeline")
+    if settings.spark_remote:
+        builder = _configured(builder.remote(settings.spark_remote), session)
+    else:
+        builder = _configured(builder, session | _local_options(settings))
     # What fails is raised; pyspark would print it as JSON besides.
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
     settings.log_dir.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), _errors_into(settings.log_dir / "spark.log"):
-        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore")
         return builder.getOrCreate()
+
+
+def _configured(builder: Any, options: dict[str, str]) -> Any:
+    for name, value in options.items():
+        builder = builder.config(name, value)
+    return builder
+
+
+def _local_options(settings: Settings) -> dict[str, str]:
+    if not (shutil.which("java") or environment_value("JAVA_HOME")):
+        raise EngineMissingError("CX_ENGINE=spark needs Java 17 or newer; `java` was not found.")
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    threads = str(settings.threads or os.cpu_count() or 2)
+    # What does not fit in memory holds names and addresses too.
+    temporary = str(_folder(settings) / "temporary")
+    return {
+        "spark.master": f"local[{threads}]",
+        "spark.driver.memory": settings.memory_limit.lower().rstrip("ib") or "4g",
+        "spark.local.dir": temporary,
+        "spark.sql.warehouse.dir": temporary,
+        # The tables of one machine are small: more partitions are more overhead.
+        "spark.sql.shuffle.partitions": threads,
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
 
 
 @contextmanager
