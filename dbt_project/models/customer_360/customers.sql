@@ -97,7 +97,8 @@ watched as (
         touchpoints.last_touchpoint_type,
         touchpoints.last_touchpoint_channel,
         touchpoints.last_touchpoint_at,
-        date_diff('day', touchpoints.last_inbound_date, as_of.as_of_date) as days_since_last_inbound_touchpoint,
+        date_diff('day', touchpoints.last_inbound_date, as_of.as_of_date)
+            as days_since_last_inbound_touchpoint,
         coalesce(sessions.session_count_30d, 0) as session_count_30d,
         coalesce(sessions.session_count_90d, 0) as session_count_90d,
         coalesce(sessions.product_view_count_90d, 0) as product_view_count_90d,
