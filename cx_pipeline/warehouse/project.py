@@ -118,7 +118,8 @@ def manifest_as_dict(settings: Settings) -> dict[str, Any]:
 def _problems(engine: Engine, manifest: Manifest, unique_id: str) -> str:
     """Return what a failed test says in its column `problem`; nothing when it has none."""
     node = manifest.expect(unique_id)
-    if node.resource_type != NodeType.Test or "as problem" not in node.raw_code:
+    is_told = node.resource_type == NodeType.Test and "as problem" in node.raw_code
+    if not is_told or not node.compiled_code:  # one that was skipped is not compiled
         return ""
     return "\n".join(row[0] for row in engine.ask(f"select problem from ({node.compiled_code})"))
 
