@@ -253,6 +253,8 @@ def _start(settings: Settings) -> SparkSession:
         builder = _configured(builder, session | _local_options(settings))
     # What fails is raised; pyspark would print it as JSON besides.
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
+    # dbt-spark asks each session for Hive, which a cluster's does not let it have.
+    warnings.filterwarnings("ignore", message="Failed to set spark.sql.catalogImplementation")
     settings.log_dir.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), _errors_into(settings.log_dir / "spark.log"):
         warnings.simplefilter("ignore")
