@@ -2,7 +2,7 @@
 VENV := .venv/bin
 PYTHON ?= python3
 
-.PHONY: help setup demo dev test lint bench
+.PHONY: help setup demo dev test lint bench parity
 
 help: ## print this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -18,6 +18,12 @@ setup: .venv/installed .env ## make .venv with the hash-locked dependencies, and
 	@$(VENV)/uv pip install -q --python $(VENV)/python --require-hashes -r requirements.lock \
 		|| $(VENV)/python -m pip install -q --require-hashes -r requirements.lock
 	@$(VENV)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/spark: .venv/installed requirements-spark.lock
+	@echo "Installing Spark into .venv (once, 480 MB)"
+	@$(VENV)/uv pip install -q --python $(VENV)/python --require-hashes -r requirements-spark.lock \
+		|| $(VENV)/python -m pip install -q --require-hashes -r requirements-spark.lock
 	@touch $@
 
 .env:
@@ -39,3 +45,6 @@ lint: setup ## check the style of Python and SQL
 
 bench: setup ## measure against bare DuckDB; prints ratios
 	@$(VENV)/python -m benchmarks.run
+
+parity: setup .venv/spark ## build the demo on DuckDB and on Spark, compare every table (needs Java 17)
+	@$(VENV)/python -m parity.run

@@ -51,11 +51,13 @@ def _claimed(settings: Settings) -> Settings:
     """Make sure that the data folder is this company's; exit 1 when it is not."""
     from cx_pipeline.warehouse.company import DataFolderError, claim_data_folder
     from cx_pipeline.warehouse.config_files import ConfigError
+    from cx_pipeline.warehouse.engine import EngineMissingError, engine_of
     from cx_pipeline.warehouse.session import IdentityKeyMissingError
 
     try:
+        engine_of(settings)
         claim_data_folder(settings)
-    except (ConfigError, DataFolderError, IdentityKeyMissingError) as error:
+    except (ConfigError, DataFolderError, EngineMissingError, IdentityKeyMissingError) as error:
         _fail(error)
     return settings
 

@@ -6,6 +6,7 @@ Keeps out: what a business owner decides (that is `config/`)
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr
@@ -18,7 +19,9 @@ DBT_PROJECT_DIR = PROJECT_DIR / "dbt_project"
 class Settings(BaseSettings):
     """One process's paths, limits and secret; every field is the variable `CX_<NAME>`."""
 
-    model_config = SettingsConfigDict(env_prefix="CX_", env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="CX_", env_file=".env", env_ignore_empty=True, extra="ignore"
+    )
 
     config_dir: Path = Field(
         default=PROJECT_DIR / "config", description="Folder of sources.yml and its neighbours."
@@ -28,6 +31,12 @@ class Settings(BaseSettings):
     )
     identity_key: SecretStr = Field(
         default=SecretStr(""), description="Secret of the keyed hash behind every profile_key."
+    )
+    engine: Literal["duckdb", "spark"] = Field(
+        default="duckdb", description="What the warehouse runs on: duckdb or spark."
+    )
+    spark_remote: str = Field(
+        default="", description="Spark Connect address of a cluster, such as sc://host:15002."
     )
     memory_limit: str = Field(default="", description="DuckDB memory limit, such as 8GB.")
     threads: int = Field(default=0, ge=0, description="DuckDB threads; 0 leaves it to DuckDB.")

@@ -180,3 +180,25 @@ def test_every_dbt_test_runs_as_a_check_of_some_asset(manifest):
     checks = {key.name for key in defs.resolve_asset_graph().asset_check_keys}
     tests = {n["name"] for n in manifest["nodes"].values() if n["resource_type"] == "test"}
     assert tests <= checks
+
+
+def test_only_the_engine_folders_know_which_engine_runs():
+    engines = PACKAGE / "warehouse" / "engine"
+    for path in python_files():
+        if path.is_relative_to(engines) or path.name == "settings.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant):
+                assert node.value != "spark", path
+            if isinstance(node, ast.Compare):
+                named = {
+                    side.value for side in (node.left, *node.comparators)
+                    if isinstance(side, ast.Constant)
+                }  # fmt: skip
+                assert "duckdb" not in named, path
+    dbt_project = PROJECT_DIR / "dbt_project"
+    for path in dbt_project.glob("[mt]*/**/*.sql"):
+        if not path.is_relative_to(dbt_project / "macros" / "engine"):
+            assert not re.search(r"target\.(type|name)|adapter\.type|spark__", path.read_text()), (
+                path
+            )

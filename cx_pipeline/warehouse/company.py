@@ -82,6 +82,16 @@ def claim_data_folder(settings: Settings) -> None:
             f"{settings.data_dir} holds the data of {owner!r}, but {settings.config_dir} describes "
             f"{name!r}. Give this company a folder of its own with --data."
         )
+    # A folder of before there was a choice was built on the default.
+    is_older = settings.warehouse_path.exists()
+    first = Settings.model_fields["engine"].default if is_older else settings.engine
+    engine = _claim(settings.data_dir / "engine", first)
+    if engine != settings.engine:
+        raise DataFolderError(
+            f"{settings.data_dir} was built on {engine}, and CX_ENGINE is {settings.engine}. The "
+            "consent log is evidence and does not move from one to the other: set "
+            f"CX_ENGINE={engine}, or give the other engine a folder of its own with --data."
+        )
     # Tells a wrong key from the right one, and gives neither away.
     label = b"the identity key of this data folder"
     proof = hmac.digest(identity_secret(settings), label, "sha256").hex()

@@ -15,7 +15,6 @@ from threading import Thread
 from typing import Any
 
 import dagster as dg
-from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.artifacts.schemas.results import NodeStatus
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
@@ -24,6 +23,7 @@ from dbt_common.events.base_types import EventMsg
 
 from cx_pipeline.settings import DBT_PROJECT_DIR, Settings
 from cx_pipeline.warehouse.company import read_company
+from cx_pipeline.warehouse.engine import Engine, engine_of
 from cx_pipeline.warehouse.identity_rules import blocked_patterns, read_identity_rules
 
 SUCCESSFUL = {NodeStatus.Success, NodeStatus.Pass, NodeStatus.Warn}
@@ -61,6 +61,7 @@ def config_vars(settings: Settings) -> dict[str, Any]:
         "time_zone": company.time_zone,
         "base_currency": company.base_currency,
         "session_timeout_minutes": company.session_timeout_minutes,
+        **engine_of(settings).dbt_vars(settings),
     }
 
 
@@ -72,6 +73,8 @@ def _common_arguments(settings: Settings) -> list[str]:
         str(DBT_PROJECT_DIR),
         "--profiles-dir",
         str(DBT_PROJECT_DIR),
+        "--target",
+        engine_of(settings).target,
         "--target-path",
         str(settings.target_dir),
         "--log-path",
@@ -112,36 +115,25 @@ def manifest_as_dict(settings: Settings) -> dict[str, Any]:
     return json.loads((settings.target_dir / "manifest.json").read_text())
 
 
-def _ask(sql: str) -> list[tuple[Any, ...]]:
-    """Ask the warehouse that dbt has open, over a handle of our own.
-
-    Not over an adapter's connection: dbt drops those of all threads when its last node is done.
-    """
-    handle = DuckDBConnectionManager.env().handle()
-    try:
-        return handle.cursor().execute(sql).fetchall()
-    finally:
-        handle.close()
-
-
-def _problems(manifest: Manifest, unique_id: str) -> str:
+def _problems(engine: Engine, manifest: Manifest, unique_id: str) -> str:
     """Return what a failed test says in its column `problem`; nothing when it has none."""
     node = manifest.expect(unique_id)
-    if node.resource_type != NodeType.Test or "as problem" not in node.raw_code:
+    is_told = node.resource_type == NodeType.Test and "as problem" in node.raw_code
+    if not is_told or not node.compiled_code:  # one that was skipped is not compiled
         return ""
-    return "\n".join(row[0] for row in _ask(f"select problem from ({node.compiled_code})"))
+    return "\n".join(row[0] for row in engine.ask(f"select problem from ({node.compiled_code})"))
 
 
-def _with_table(manifest: Manifest, result: NodeResult) -> NodeResult:
+def _with_table(engine: Engine, manifest: Manifest, result: NodeResult) -> NodeResult:
     """Add row count and columns of the table that dbt has just built."""
     node = manifest.nodes.get(result.unique_id)
     if node is None or node.resource_type != NodeType.Model:
         return result
     columns = []
-    for name, data_type, *_ in _ask(f"describe {node.relation_name}"):
+    for name, data_type, *_ in engine.ask(f"describe {node.relation_name}"):
         told = node.columns.get(name)
         columns.append(dg.TableColumn(name, data_type, told.description if told else None))
-    ((row_count,),) = _ask(f"select count(*) from {node.relation_name}")
+    ((row_count,),) = engine.ask(f"select count(*) from {node.relation_name}")
     return replace(result, row_count=row_count, columns=tuple(columns))
 
 
@@ -158,7 +150,7 @@ def build(
     Raises:
         DbtProjectError: dbt itself failed; a node that fails is a result, not an error.
     """
-    manifest = load_manifest(settings)
+    engine, manifest = engine_of(settings), load_manifest(settings)
     queue: SimpleQueue[NodeResult | None] = SimpleQueue()
 
     def listen(event: EventMsg) -> None:
@@ -190,18 +182,17 @@ def build(
             queue.put(None)
 
     thread = Thread(target=invoke, name="dbt", daemon=True)
-    thread.start()
-    try:
-        while (result := queue.get()) is not None:
-            if result.is_successful:
-                yield _with_table(manifest, result)
-            else:
-                told = _problems(manifest, result.unique_id)
-                yield replace(result, message=told or result.message)
-    finally:
-        thread.join()
-        # The next step opens the file itself.
-        DuckDBConnectionManager.close_all_connections()
+    with engine.building(settings, full_refresh=full_refresh):
+        thread.start()
+        try:
+            while (result := queue.get()) is not None:
+                if result.is_successful:
+                    yield _with_table(engine, manifest, result)
+                else:
+                    told = _problems(engine, manifest, result.unique_id)
+                    yield replace(result, message=told or result.message)
+        finally:
+            thread.join()
     if not outcomes:
         raise DbtProjectError("dbt stopped without a result; see the log of the run")
     if outcomes[0].exception:

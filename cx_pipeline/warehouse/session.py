@@ -19,6 +19,7 @@ from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 from phonenumbers.phonenumberutil import REGION_CODE_FOR_NON_GEO_ENTITY
 
 from cx_pipeline.settings import Settings
+from cx_pipeline.warehouse.engine import engine_of
 from cx_pipeline.warehouse.lease import lease
 
 ROOMS = (
@@ -59,6 +60,7 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         _drop_leftovers(connection)
         prepare_connection(connection, settings)
         prepare_session(connection, settings)
+        engine_of(settings).show_tables(connection, settings)
         yield connection
 
 

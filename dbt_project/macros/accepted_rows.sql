@@ -88,7 +88,7 @@
         from new_rows
         semi join repeated_keys
             on hash(new_rows.{{ key }}) = repeated_keys.key_hash
-        where len(new_rows._problems) = 0
+        where array_length(new_rows._problems) = 0
         qualify row_number() over (
             partition by new_rows.{{ key }}
             order by _load_id desc, {{ last_file_first() }}, _row_number
@@ -100,7 +100,7 @@
     left join standing_repeats
         on new_rows.{{ key }} = standing_repeats.{{ key }}
     where
-        len(new_rows._problems) = 0
+        array_length(new_rows._problems) = 0
         and (
             standing_repeats.{{ key }} is null
             or (
@@ -160,15 +160,15 @@
             _table,
             _file,
             _row_number,
-            hash(*columns(landed_rows.* exclude (
-                _source, _table, _file, _row_number, _load_id, _loaded_at, _problems
-            ))) as content_hash,
+            {{ content_hash('landed_rows', [
+                '_source', '_table', '_file', '_row_number', '_load_id', '_loaded_at', '_problems',
+            ]) }} as content_hash,
         from landed_rows
         semi join repeated_keys
             on
                 landed_rows._load_id = repeated_keys._load_id
                 and hash(landed_rows.{{ key }}) = repeated_keys.key_hash
-        where len(landed_rows._problems) = 0
+        where array_length(landed_rows._problems) = 0
     ),
 
     ranked_repeats as (
@@ -249,7 +249,7 @@
             'quarantined' as outcome,
             _problems as problems,
         from landed_rows
-        where len(_problems) > 0
+        where array_length(_problems) > 0
     )
 
     select * from repeats_set_aside

@@ -13,9 +13,9 @@
     {%- if not (execute and is_incremental()) -%}
         {{ return(none) }}
     {%- endif -%}
-    {%- do run_query(
-        'create or replace temporary table ' ~ changed_days_table()
-        ~ ' as select distinct event_date from (' ~ days_query ~ ') as days (event_date)'
+    {%- do keep_changed_days(
+        changed_days_table(),
+        'select distinct event_date from (' ~ days_query ~ ') as days (event_date)'
         ~ ' where event_date is not null'
     ) -%}
     {{ return(dates_of('select event_date from ' ~ changed_days_table())) }}

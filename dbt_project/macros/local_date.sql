@@ -1,12 +1,9 @@
-{#
-    The day of a UTC timestamp in the company's time zone. make_timestamptz spares one of the two
-    zone conversions that timezone('UTC', ...) would cost.
-#}
+{# The day of a UTC timestamp in the company's time zone. #}
 {% macro local_date(timestamp) -%}
     {%- if var('time_zone') == 'UTC' -%}
     cast({{ timestamp }} as date)
     {%- else -%}
-    cast(timezone('{{ var("time_zone") }}', make_timestamptz(epoch_us({{ timestamp }}))) as date)
+    cast({{ in_time_zone(timestamp, var('time_zone')) }} as date)
     {%- endif -%}
 {%- endmacro %}
 
@@ -16,6 +13,6 @@
     {%- if var('time_zone') == 'UTC' -%}
     cast({{ date }} as timestamp)
     {%- else -%}
-    timezone('UTC', timezone('{{ var("time_zone") }}', cast({{ date }} as timestamp)))
+    {{ from_time_zone('cast(' ~ date ~ ' as timestamp)', var('time_zone')) }}
     {%- endif -%}
 {%- endmacro %}

@@ -28,22 +28,6 @@
 
 
 {#
-    E.164, else null. A number that is plain already passes: normalise_phone is Python and costs 6
-    microseconds a row, the pattern 0.1. Which numbers are plain, warehouse/session.py says.
-#}
-{% macro normalised_phone() -%}
-    case
-            when phone is null then null
-            when regexp_full_match(phone, getvariable('plain_phone')) then {{ not_blocked('phone', 'phone') }}
-            else {{ not_blocked(
-                'phone',
-                "normalise_phone(phone, coalesce(nullif(trim(country), ''), '" ~ var('default_country') ~ "'))"
-            ) }}
-        end
-{%- endmacro %}
-
-
-{#
     The seven identifiers that a person can be known by, in the order of identifier_types(). The
     rows need a column `country`, in which a phone number without a prefix is read.
 #}

@@ -1,15 +1,3 @@
-{#
-    The keyed hash that stands for an identifier everywhere outside staging and identity:
-    the first 128 bits of HMAC-SHA256 (RFC 2104) of '<type>:<value>'. The two padded keys are
-    session variables set by warehouse/session.py, so the secret stands in no SQL text.
-#}
-{% macro keyed_hash(text) -%}
-    cast(left(sha256(
-        getvariable('hmac_outer') || unhex(sha256(getvariable('hmac_inner') || encode({{ text }})))
-    ), 32) as uuid)
-{%- endmacro %}
-
-
 {% macro profile_key(identifier_type, value) -%}
     {{ keyed_hash("'" ~ identifier_type ~ ":' || " ~ value) }}
 {%- endmacro %}

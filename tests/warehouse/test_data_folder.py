@@ -60,6 +60,21 @@ def test_a_folder_is_refused_with_another_identity_key(settings, monkeypatch):
         claim_data_folder(load_settings(settings.config_dir, settings.data_dir))
 
 
+def test_a_folder_is_refused_with_another_engine(settings, monkeypatch):
+    claim_data_folder(settings)
+    monkeypatch.setenv("CX_ENGINE", "spark")
+    with pytest.raises(DataFolderError, match="was built on duckdb"):
+        claim_data_folder(load_settings(settings.config_dir, settings.data_dir))
+
+
+def test_a_folder_of_before_there_was_a_choice_is_duckdbs(settings, monkeypatch):
+    settings.data_dir.mkdir()
+    settings.warehouse_path.touch()
+    monkeypatch.setenv("CX_ENGINE", "spark")
+    with pytest.raises(DataFolderError, match="was built on duckdb"):
+        claim_data_folder(load_settings(settings.config_dir, settings.data_dir))
+
+
 def test_only_what_is_published_can_be_read_by_other_users(settings):
     # In a process of its own, for what it sets holds for the whole process.
     script = (

@@ -17,7 +17,7 @@ customer_xref as (
 
 -- An old data set is judged today, a data set of today by its own last day.
 clock as (
-    select greatest(stg_as_of.as_of_date, cast(timezone('UTC', now()) as date)) as judged_on
+    select greatest(stg_as_of.as_of_date, cast({{ now_utc() }} as date)) as judged_on
     from {{ ref("stg_as_of") }} as stg_as_of
 ),
 

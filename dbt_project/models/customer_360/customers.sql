@@ -97,7 +97,8 @@ watched as (
         touchpoints.last_touchpoint_type,
         touchpoints.last_touchpoint_channel,
         touchpoints.last_touchpoint_at,
-        as_of.as_of_date - touchpoints.last_inbound_date as days_since_last_inbound_touchpoint,
+        date_diff('day', touchpoints.last_inbound_date, as_of.as_of_date)
+            as days_since_last_inbound_touchpoint,
         coalesce(sessions.session_count_30d, 0) as session_count_30d,
         coalesce(sessions.session_count_90d, 0) as session_count_90d,
         coalesce(sessions.product_view_count_90d, 0) as product_view_count_90d,
@@ -176,7 +177,7 @@ joined as (
         coalesce(products.replenishable_order_count, 0) as replenishable_order_count,
         products.last_replenishable_product_id,
         products.last_replenishable_order_date,
-        as_of.as_of_date - products.last_replenishable_order_date
+        date_diff('day', products.last_replenishable_order_date, as_of.as_of_date)
             as days_since_last_replenishable_order,
 
         coalesce(deliveries.delivery_count, 0) as delivery_count,

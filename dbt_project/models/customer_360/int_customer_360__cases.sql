@@ -29,7 +29,7 @@ customer_cases as (
         cases.is_first_contact_resolution,
         cases.opened_at,
         cases.event_date,
-        as_of.as_of_date - cases.event_date as age_days,
+        date_diff('day', cases.event_date, as_of.as_of_date) as age_days,
     from cases
     inner join customer_xref
         on cases.profile_key = customer_xref.profile_key

@@ -26,7 +26,7 @@ customer_contracts as (
         contracts.started_date <= as_of.as_of_date
         and coalesce(contracts.ends_date >= as_of.as_of_date, true)
         and coalesce(contracts.cancelled_date > as_of.as_of_date, true) as is_active,
-        contracts.ends_date - as_of.as_of_date as days_to_end,
+        date_diff('day', as_of.as_of_date, contracts.ends_date) as days_to_end,
     from contracts
     inner join customer_xref
         on contracts.profile_key = customer_xref.profile_key

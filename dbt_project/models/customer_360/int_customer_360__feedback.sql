@@ -28,7 +28,7 @@ customer_feedback as (
         feedback.score,
         feedback.normalised_score,
         feedback.event_date,
-        as_of.as_of_date - feedback.event_date as age_days,
+        date_diff('day', feedback.event_date, as_of.as_of_date) as age_days,
         row(feedback.answered_at, feedback.feedback_id) as recency,
     from feedback
     inner join customer_xref

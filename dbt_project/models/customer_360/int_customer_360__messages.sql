@@ -30,7 +30,7 @@ customer_messages as (
         message_touchpoints.event_name,
         message_touchpoints.event_date,
         message_touchpoints.occurred_at,
-        as_of.as_of_date - message_touchpoints.event_date as age_days,
+        date_diff('day', message_touchpoints.event_date, as_of.as_of_date) as age_days,
     from message_touchpoints
     inner join customer_xref
         on message_touchpoints.profile_key = customer_xref.profile_key

@@ -30,7 +30,7 @@ customer_orders as (
         coalesce(orders.is_cancelled, false) as is_cancelled,
         coalesce(orders.is_returned, false) as is_returned,
         coalesce(orders.unit_count, 0) as unit_count,
-        as_of.as_of_date - orders.event_date as age_days,
+        date_diff('day', orders.event_date, as_of.as_of_date) as age_days,
     from orders
     inner join customer_xref
         on orders.profile_key = customer_xref.profile_key

@@ -23,7 +23,7 @@ customer_sessions as (
         sessions.has_checkout,
         sessions.has_order,
         sessions.event_date,
-        as_of.as_of_date - sessions.event_date as age_days,
+        date_diff('day', sessions.event_date, as_of.as_of_date) as age_days,
     from sessions
     inner join customer_xref
         on sessions.profile_key = customer_xref.profile_key

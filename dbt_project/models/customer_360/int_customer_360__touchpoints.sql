@@ -17,7 +17,7 @@ touchpoints as (
         {{ moves_the_customer() }} as is_move,
         touchpoints.occurred_at,
         touchpoints.event_date,
-        (select as_of.as_of_date from as_of) - touchpoints.event_date as age_days,
+        date_diff('day', touchpoints.event_date, (select as_of.as_of_date from as_of)) as age_days,
     from {{ ref("touchpoints") }} as touchpoints
     where touchpoints.event_date <= (select as_of.as_of_date from as_of)
 ),

@@ -55,7 +55,7 @@ surviving as (
 with_age as (
     select
         surviving.*,
-        date_sub('year', surviving.birth_date, as_of.as_of_date) as age_years,
+        {{ whole_years('surviving.birth_date', 'as_of.as_of_date') }} as age_years,
     from surviving
     cross join as_of
 ),

@@ -74,7 +74,7 @@ judged as (
         joined.profile_key,
         joined.carrier,
         joined.status,
-        joined.delivered_date - joined.promised_delivery_date as days_late,
+        date_diff('day', joined.promised_delivery_date, joined.delivered_date) as days_late,
         joined.delivered_date <= joined.promised_delivery_date as is_on_time,
         joined.promised_delivery_date,
         joined.event_date,

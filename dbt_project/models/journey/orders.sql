@@ -158,7 +158,7 @@ judged as (
     select
         joined.* exclude (delivered_date, source_name, _load_id),
         joined.delivered_date <= joined.promised_delivery_date as is_on_time,
-        joined.delivered_date - joined.promised_delivery_date as days_late,
+        date_diff('day', joined.promised_delivery_date, joined.delivered_date) as days_late,
         joined.source_name,
         joined._load_id,
     from joined

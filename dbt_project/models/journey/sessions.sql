@@ -60,10 +60,11 @@
 {% endset %}
 {% set days = changed_days(days_query) %}
 {% set days_read = none if days is none else dates_of(
-    'select distinct unnest(generate_series(event_date - 1, last_date, interval 1 day))::date as day'
+    'select distinct cast(day_at as date) as day from (select'
+    ~ ' unnest(generate_series(event_date - 1, last_date, interval 1 day)) as day_at'
     ~ ' from (select event_date, greatest(event_date + 1, coalesce(max(' ~ local_date('ended_at')
     ~ '), event_date)) as last_date from ' ~ changed_days_table() ~ ' left join ' ~ this
-    ~ ' using (event_date) group by event_date)'
+    ~ ' using (event_date) group by event_date))'
 ) %}
 
 with web_events as (

@@ -83,7 +83,11 @@
     ) as changed_contacts using (touchpoint_id)
     union
     -- An order, case or device that changed, changes what hangs on it; read again unchanged, nothing.
-    select {{ local_date('unnest([deliveries.shipped_at, deliveries.delivered_at])') }}
+    select {{ local_date('deliveries.shipped_at') }}
+    from {{ ref('stg_deliveries') }} as deliveries
+    semi join changed_orders using (order_id)
+    union
+    select {{ local_date('deliveries.delivered_at') }}
     from {{ ref('stg_deliveries') }} as deliveries
     semi join changed_orders using (order_id)
     union

@@ -49,19 +49,17 @@ customer_orders as (
 months_of_orders as (
     select
         customer_orders.*,
-        cast(
-            unnest(
-                generate_series(
-                    date_trunc('month', customer_orders.event_date),
-                    least(
-                        coalesce(customer_orders.next_date, as_of.as_of_date),
-                        customer_orders.event_date + interval 365 day,
-                        as_of.as_of_date
-                    ),
-                    interval 1 month
-                )
-            ) as date
-        ) as month_start,
+        unnest(
+            generate_series(
+                cast(date_trunc('month', customer_orders.event_date) as date),
+                least(
+                    coalesce(customer_orders.next_date, as_of.as_of_date),
+                    cast(customer_orders.event_date + interval 365 day as date),
+                    as_of.as_of_date
+                ),
+                interval 1 month
+            )
+        ) as month_at,
         as_of.as_of_date,
     from customer_orders
     cross join as_of
@@ -70,8 +68,9 @@ months_of_orders as (
 -- A month is judged on its last day, the running month on the last day of data.
 measured as (
     select
-        months_of_orders.*,
-        least(last_day(months_of_orders.month_start), months_of_orders.as_of_date) as measured_on,
+        months_of_orders.* exclude (month_at),
+        cast(months_of_orders.month_at as date) as month_start,
+        least(last_day(months_of_orders.month_at), months_of_orders.as_of_date) as measured_on,
     from months_of_orders
 ),
 

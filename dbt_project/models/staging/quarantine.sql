@@ -171,4 +171,5 @@ judged as (
             and identified.key_hash = keys_arrived.key_hash
 )
 
-select distinct on (quarantine_id) * from judged
+select * from judged
+qualify row_number() over (partition by quarantine_id order by is_resolved, key_hash) = 1

@@ -1,5 +1,5 @@
 {# Facts dated after now (a till with a wrong clock, a planned visit) do not move the day. #}
-{% set now_utc = "timezone('UTC', now())" %}
+{% set now_utc = now_utc() %}
 
 with latest_facts as (
     select max(ordered_at) as latest_at

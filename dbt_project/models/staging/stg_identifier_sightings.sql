@@ -66,7 +66,7 @@ with quarantined_rows as (
             and source_rows._load_id = quarantined_rows.load_id
     where
         source_rows._load_id > {{ last_load }}
-        and len(source_rows._problems) = 0
+        and array_length(source_rows._problems) = 0
         and quarantined_rows.load_id is null
     group by all
 ),

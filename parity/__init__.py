@@ -1,0 +1,1 @@
+"""Whether both engines make the same tables from the same lake."""
