@@ -37,7 +37,7 @@
             when regexp_full_match(phone, getvariable('plain_phone')) then {{ not_blocked('phone', 'phone') }}
             else {{ not_blocked(
                 'phone',
-                "normalise_phone(phone, coalesce(nullif(trim(country), ''), '" ~ var('default_country') ~ "'))"
+                "nullif(normalise_phone(phone, coalesce(nullif(trim(country), ''), '" ~ var('default_country') ~ "')), '')"
             ) }}
         end
 {%- endmacro %}
