@@ -47,10 +47,12 @@ def test_a_company_made_twice_is_the_same_and_has_12_sources(exports, tmp_path):
     assert len({path.parts[1] for path in files}) == 12
     for path in files:
         first, second = (
-            duckdb.sql(f"select sum(hash(t)), count(*) from read_parquet('{folder / path}') as t")
+            duckdb.execute(
+                f"select sum(hash(t)), count(*) from read_parquet('{folder / path}') as t"
+            ).fetchall()
             for folder in (exports, tmp_path)
         )
-        assert first.fetchall() == second.fetchall()
+        assert first == second
 
 
 def test_the_script_counts_what_the_company_is_said_to_be(script):
@@ -63,8 +65,8 @@ def test_the_script_counts_what_the_company_is_said_to_be(script):
 def test_a_second_address_is_a_second_customer_until_the_link_of_the_day(exports, tmp_path):
     year = exports / "year" / "crm" / "second_addresses"
     day = exports / "day" / "crm" / "second_addresses"
-    linked = duckdb.sql(f"select crm_id from '{year}/*.parquet'").fetchall()
-    later = duckdb.sql(f"select crm_id from '{day}/*.parquet'").fetchall()
+    linked = duckdb.execute(f"select crm_id from '{year}/*.parquet'").fetchall()
+    later = duckdb.execute(f"select crm_id from '{day}/*.parquet'").fetchall()
     assert linked
     assert not set(linked) & set(later)
 
