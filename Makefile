@@ -46,7 +46,7 @@ bench-scale: .venv/installed-bench .env ## measure against DuckDB, pandas, Polar
 	@$(VENV)/python -m benchmarks.scale.run --contacts $(CONTACTS)
 
 .venv/installed-bench: .venv/installed requirements-bench.lock
-	@echo "Installing pandas' peers into .venv (once); Spark needs Java 17 or newer"
+	@echo "Installing Polars and Spark into .venv (once); Spark needs Java 17 or newer"
 	@$(VENV)/uv pip install -q --python $(VENV)/python --require-hashes -r requirements-bench.lock \
 		|| $(VENV)/python -m pip install -q --require-hashes -r requirements-bench.lock
 	@touch $@

@@ -47,10 +47,11 @@ def machine_name() -> str:
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """Return the rows of all sizes and engines, smallest size first."""
+    """Return the rows of all sizes and engines, smallest size first, ours before the others."""
     files = [path for path in folder.glob("scale-*.json") if "profile" not in path.name]
     rows = [row for path in files for row in json.loads(path.read_text())]
-    return sorted(rows, key=lambda row: (row["contacts"], row["engine"]))
+    order = list(dict.fromkeys(engine for engine, *_ in _SERIES.values()))
+    return sorted(rows, key=lambda row: (row["contacts"], order.index(row["engine"])))
 
 
 def ran_out_at(rows: list[Row], engine: str, contacts: int, memory_gib: float) -> int | None:

@@ -145,7 +145,9 @@ class Bench:
             "outcome": figures.get("outcome", "done"),
             "seconds": None if seconds is None else round(seconds, 2),
             "rows_per_second_per_core": (
-                round(contacts / seconds / self.threads) if seconds and is_done else None
+                round(contacts / seconds / self.threads)
+                if seconds and is_done and stage != "start-up"
+                else None
             ),
             "peak_memory_gib": None if peak is None else round(peak / GIB, 2),
             "disk_gib": None if disk is None else round(disk / GIB, 3),
