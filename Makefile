@@ -2,10 +2,10 @@
 VENV := .venv/bin
 PYTHON ?= python3
 
-.PHONY: help setup demo dev test lint bench parity
+.PHONY: help setup demo dev test lint bench bench-scale parity
 
 help: ## print this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup: .venv/installed .env ## make .venv with the hash-locked dependencies, and .env with a secret
 
@@ -48,3 +48,14 @@ bench: setup ## measure against bare DuckDB; prints ratios
 
 parity: setup .venv/spark ## build the demo on DuckDB and on Spark, compare every table (needs Java 17)
 	@$(VENV)/python -m parity.run
+
+CONTACTS ?= 10000000
+
+bench-scale: .venv/installed-bench .env ## measure against DuckDB, pandas, Polars and Spark: CONTACTS=65000000
+	@$(VENV)/python -m benchmarks.scale.run --contacts $(CONTACTS)
+
+.venv/installed-bench: .venv/installed requirements-bench.lock
+	@echo "Installing Polars and Spark into .venv (once); Spark needs Java 17 or newer"
+	@$(VENV)/uv pip install -q --python $(VENV)/python --require-hashes -r requirements-bench.lock \
+		|| $(VENV)/python -m pip install -q --require-hashes -r requirements-bench.lock
+	@touch $@

@@ -42,7 +42,7 @@ create temp macro e164(value) as
     case
         when value is null then null
         when regexp_full_match(value, getvariable('plain_phone')) then value
-        else normalise_phone(value, 'DK')
+        else nullif(normalise_phone(value, 'DK'), '')
     end;
 
 create temp macro crm(value) as unless_blocked(trim(value), getvariable('blocked_crm_id'));

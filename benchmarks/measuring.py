@@ -70,20 +70,10 @@ def measure(contender: Contender) -> dict[str, Any]:
     Raises:
         ContenderFailedError: The child failed.
     """
-    contender.data_dir.mkdir(parents=True, exist_ok=True)
-    answer = contender.data_dir / "measured.json"
-    answer.unlink(missing_ok=True)
-    environment = {
-        **os.environ,
-        "CX_DATA_DIR": str(contender.data_dir),
-        "CX_IDENTITY_KEY": IDENTITY_KEY,
-        "DAGSTER_DISABLE_TELEMETRY": "1",
-        "PYTHONPATH": str(PROJECT_DIR),
-    }
-    command = [sys.executable, "-m", "benchmarks.measuring", contender.function, str(answer)]
+    command, environment, answer = child_of(contender)
     with stopwatch() as watch:
         done = subprocess.run(
-            [*command, json.dumps(contender.arguments | {"started_at": time.time()})],
+            command,
             cwd=contender.data_dir,
             env=environment,
             capture_output=True,
@@ -94,6 +84,23 @@ def measure(contender: Contender) -> dict[str, Any]:
         said = (done.stdout + done.stderr).strip()[-4000:]
         raise ContenderFailedError(f"{contender.name} ended with {done.returncode}:\n{said}")
     return {**json.loads(answer.read_text()), "process_seconds": watch.seconds}
+
+
+def child_of(contender: Contender) -> tuple[list[str], dict[str, str], Path]:
+    """Return command and environment of a child process to start now, and where it answers."""
+    contender.data_dir.mkdir(parents=True, exist_ok=True)
+    answer = contender.data_dir / "measured.json"
+    answer.unlink(missing_ok=True)
+    environment = {
+        **os.environ,
+        "CX_DATA_DIR": str(contender.data_dir),
+        "CX_IDENTITY_KEY": IDENTITY_KEY,
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "PYTHONPATH": str(PROJECT_DIR),
+    }
+    arguments = json.dumps(contender.arguments | {"started_at": time.time()})
+    command = [sys.executable, "-m", "benchmarks.measuring", contender.function, str(answer)]
+    return [*command, arguments], environment, answer
 
 
 def alternate(

@@ -52,11 +52,11 @@ def manifest() -> dict:
 
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda path: path.name)
 def test_every_make_target_that_a_paper_names_exists(paper):
-    targets = set(re.findall(r"^([a-z]+):", (PROJECT_DIR / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT_DIR / "Makefile").read_text(), re.MULTILINE))
     named = {
         target
         for line in code_of(paper)
-        for target in re.findall(r"^make (?:[A-Z]+=\S+ )?([a-z]+)", line)
+        for target in re.findall(r"^make (?:[A-Z]+=\S+ )?([a-z-]+)", line)
     }
     assert named <= targets
 

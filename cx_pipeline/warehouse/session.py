@@ -73,15 +73,23 @@ def _drop_leftovers(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def prepare_connection(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Set the limits and register `normalise_phone(value, country)`, once per open database."""
+    """Set the limits and register `normalise_phone(value, country)`, once per open database.
+
+    In SQL it returns an empty text for a number that cannot be one, and null for a null.
+    """
     if settings.memory_limit:
         connection.execute("set memory_limit = $1", [settings.memory_limit])
     if settings.threads:
         connection.execute("set threads = $1", [settings.threads])
     known = "select 1 from duckdb_functions() where function_name = 'normalise_phone'"
     if connection.execute(known).fetchone() is None:
+        # Empty instead of null, and no nulls given: with `null_handling="special"` DuckDB 1.5.5
+        # reads memory that is not its own (one of four runs of a two-person company crashed).
         connection.create_function(
-            "normalise_phone", normalise_phone, [VARCHAR, VARCHAR], VARCHAR, null_handling="special"
+            "normalise_phone",
+            lambda value, country: normalise_phone(value, country) or "",
+            [VARCHAR, VARCHAR],
+            VARCHAR,
         )
 
 

@@ -13,8 +13,12 @@ import jinja2
 import pytest
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
-from cx_pipeline.settings import DBT_PROJECT_DIR
-from cx_pipeline.warehouse.session import normalise_phone, plain_phone_pattern
+from cx_pipeline.settings import DBT_PROJECT_DIR, load_settings
+from cx_pipeline.warehouse.session import (
+    normalise_phone,
+    plain_phone_pattern,
+    prepare_connection,
+)
 from tests.journey.landed_sources import ENTITIES, LandedSources
 
 MODELS = (
@@ -275,3 +279,20 @@ def test_a_number_that_counts_as_plain_is_one_that_normalising_leaves_alone():
     assert found > 2_000
     assert plain.fullmatch("+4520304050")
     assert not plain.fullmatch("+452030405")
+
+
+def test_the_phone_function_of_sql_is_never_given_a_null_and_never_gives_one(tmp_path):
+    # With null_handling="special" DuckDB 1.5.5 crashed the process now and then.
+    with duckdb.connect() as connection:
+        prepare_connection(connection, load_settings(data_dir=tmp_path))
+        rows = connection.execute(
+            "select phone, country, normalise_phone(phone, country) from (values "
+            "('20 12 34 56', 'DK'), ('nobody', 'DK'), (null, 'DK'), ('20123456', null)"
+            ") as given (phone, country) order by all"
+        ).fetchall()
+    assert rows == [
+        ("20 12 34 56", "DK", "+4520123456"),
+        ("20123456", None, None),
+        ("nobody", "DK", ""),
+        (None, "DK", None),
+    ]

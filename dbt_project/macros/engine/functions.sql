@@ -45,7 +45,7 @@
 {% macro spark__normalised_phone() -%}
     {{ not_blocked(
         'phone',
-        "normalise_phone(phone, coalesce(nullif(trim(country), ''), '" ~ var('default_country') ~ "'))"
+        "nullif(normalise_phone(phone, coalesce(nullif(trim(country), ''), '" ~ var('default_country') ~ "')), '')"
     ) }}
 {%- endmacro %}
 
@@ -143,4 +143,21 @@
         ~ (listed | join(', ') or '(cast(null as date))')
         ~ ') as days (event_date) where event_date is not null'
     ) -%}
+{%- endmacro %}
+
+
+{#
+    64 bits that stand for a text. Not DuckDB's own hash: of a million addresses of one pattern, 7,776
+    had the hash of another; of their MD5 none.
+#}
+{% macro text_hash(text) -%}
+    {{ return(adapter.dispatch('text_hash')(text)) }}
+{%- endmacro %}
+
+{% macro duckdb__text_hash(text) -%}
+    md5_number_lower({{ text }})
+{%- endmacro %}
+
+{% macro spark__text_hash(text) -%}
+    hash({{ text }})
 {%- endmacro %}
