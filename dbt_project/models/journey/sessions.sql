@@ -71,7 +71,8 @@ with web_events as (
     select
         *,
         -- Who logs in half-way goes on with the same session: the browser counts, not the person.
-        {{ text_hash('coalesce(cookie_id, device_id, cast(profile_key as varchar))') }} as visitor_hash,
+        {{ text_hash('coalesce(cookie_id, device_id, cast(profile_key as varchar))') }}
+            as visitor_hash,
         case
         {%- for identifier_type in identifier_types() %}
             when {{ identifier_type }} is not null then {{ loop.index }}
