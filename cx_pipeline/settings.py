@@ -39,6 +39,9 @@ class Settings(BaseSettings):
         default="", description="Spark Connect address of a cluster, such as sc://host:15002."
     )
     memory_limit: str = Field(default="", description="DuckDB memory limit, such as 8GB.")
+    temp_dir: Path | None = Field(
+        default=None, description="Folder for what does not fit into DuckDB's memory."
+    )
     threads: int = Field(default=0, ge=0, description="DuckDB threads; 0 leaves it to DuckDB.")
 
     @property
@@ -98,6 +101,7 @@ def load_settings(config_dir: Path | None = None, data_dir: Path | None = None) 
     settings = Settings(**{name: path for name, path in given.items() if path is not None})
     settings.config_dir = settings.config_dir.absolute()
     settings.data_dir = settings.data_dir.absolute()
+    settings.temp_dir = (settings.temp_dir or settings.data_dir / "temp").absolute()
     return settings
 
 

@@ -26,6 +26,7 @@ import duckdb
 
 from cx_pipeline.serving.catalogue import Table, published_tables
 from cx_pipeline.settings import Settings
+from cx_pipeline.warehouse.session import set_limits
 
 LINK_NAME = "bi.duckdb"
 KEPT_VERSIONS = 3
@@ -142,7 +143,7 @@ def publish(
             "content_hash": content_hash,
             "duckdb_version": duckdb.__version__,
         }
-        path = _build(con, directory, current, tables, contents, about)
+        path = _build(con, settings, current, tables, contents, about)
         _swap(directory, path)
     for old in _versions(directory)[:-KEPT_VERSIONS]:
         # Whoever still reads the file keeps it: its name goes, its bytes stay until they close it.
@@ -287,13 +288,14 @@ def _as_of_date(con: duckdb.DuckDBPyConnection) -> date | None:
 
 def _build(
     con: duckdb.DuckDBPyConnection,
-    directory: Path,
+    settings: Settings,
     current: _Current | None,
     tables: list[Table],
     contents: dict[str, _Content],
     about: dict[str, Any],
 ) -> Path:
     """Write the version beside the others, check it, and only then give it its name."""
+    directory = settings.serving_dir
     building = directory / f".bi-{about['version']}.duckdb.building"
     now = about["published_at"]
     if current and now - current.written_afresh_at > WRITTEN_AFRESH_AFTER:
@@ -309,7 +311,7 @@ def _build(
         )
         try:
             _write(con, building, plan)
-            _verify(building, plan)
+            _verify(building, plan, settings)
             break
         except (duckdb.Error, PublicationError):
             if base is None:
@@ -468,11 +470,12 @@ def _comments(table: Table) -> dict[str, str]:
     }
 
 
-def _verify(path: Path, plan: _Plan) -> None:
+def _verify(path: Path, plan: _Plan, settings: Settings) -> None:
     """Read the file as a reader would and compare it with the warehouse, row hashes and all."""
     if path.with_name(f"{path.name}.wal").exists():
         raise PublicationError(f"{path.name} still has a write-ahead log beside it")
     with duckdb.connect(str(path), read_only=True) as reader:
+        set_limits(reader, settings)
         for table in plan.tables:
             content, days = plan.contents[table.key], plan.changes[table.key]
             if days is None or days:

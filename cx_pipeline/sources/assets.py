@@ -23,7 +23,7 @@ from cx_pipeline.sources.views import register
 from cx_pipeline.warehouse.assets import FULL_REFRESH_TAG
 from cx_pipeline.warehouse.config_files import ConfigError
 from cx_pipeline.warehouse.fingerprint import has_nothing_to_do, note_begin
-from cx_pipeline.warehouse.session import connect
+from cx_pipeline.warehouse.session import connect, set_limits
 from cx_pipeline.warehouse.tables import table_metadata
 
 GROUP = "sources"
@@ -81,10 +81,7 @@ def _raw_tables(config: SourcesConfig) -> dg.AssetsDefinition:
         settings = load_settings()
         only = {(key.path[1], key.path[2]) for key in context.selected_asset_keys}
         with duckdb.connect() as connection:
-            if settings.memory_limit:
-                connection.execute("set memory_limit = $1", [settings.memory_limit])
-            if settings.threads:
-                connection.execute("set threads = $1", [settings.threads])
+            set_limits(connection, settings)
             try:
                 outcomes = land(connection, settings, only)
             except (ConfigError, LakeError) as error:

@@ -72,15 +72,24 @@ def _drop_leftovers(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f'drop table {schema}."{table}"')
 
 
+def set_limits(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Set memory, threads, and the folder for what does not fit into that memory."""
+    if settings.memory_limit:
+        connection.execute("set memory_limit = $1", [settings.memory_limit])
+    if settings.threads:
+        connection.execute("set threads = $1", [settings.threads])
+    current = connection.execute("select current_setting('temp_directory')").fetchall()
+    # DuckDB refuses another folder once it has written to one, even if it is the same.
+    if settings.temp_dir and current != [(str(settings.temp_dir),)]:
+        connection.execute("set temp_directory = $1", [str(settings.temp_dir)])
+
+
 def prepare_connection(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Set the limits and register `normalise_phone(value, country)`, once per open database.
 
     In SQL it returns an empty text for a number that cannot be one, and null for a null.
     """
-    if settings.memory_limit:
-        connection.execute("set memory_limit = $1", [settings.memory_limit])
-    if settings.threads:
-        connection.execute("set threads = $1", [settings.threads])
+    set_limits(connection, settings)
     known = "select 1 from duckdb_functions() where function_name = 'normalise_phone'"
     if connection.execute(known).fetchone() is None:
         # Empty instead of null, and no nulls given: with `null_handling="special"` DuckDB 1.5.5
