@@ -3,6 +3,7 @@
 Keeps out: any work; each command calls the room or the floor that does it.
 """
 
+import logging
 import os
 import subprocess
 import sys
@@ -64,11 +65,18 @@ def _claimed(settings: Settings) -> Settings:
 
 def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) -> None:
     """Run with one progress bar a room, then say what came of it; exit 1 when it failed."""
+    # A log that cannot be written (the disk is full) is not worth a traceback a line.
+    logging.raiseExceptions = False
     # Importing Dagster and dbt takes seconds; `cx --help` should not wait for them.
     from cx_pipeline.warehouse.config_files import ConfigError
     from cx_pipeline.warehouse.fingerprint import rules_moved
+    from cx_pipeline.warehouse.run import (
+        OutOfSpaceError,
+        UnknownRoomError,
+        planned_assets,
+        run_pipeline,
+    )
     from cx_pipeline.warehouse.run import Progress as Made
-    from cx_pipeline.warehouse.run import UnknownRoomError, planned_assets, run_pipeline
 
     try:
         with console.status("Reading config and models"):
@@ -105,7 +113,11 @@ def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) ->
             if finished:
                 bars.stop_task(task)
 
-        outcome = run_pipeline(settings, rooms, show, full_refresh=full_refresh)
+        try:
+            outcome = run_pipeline(settings, rooms, show, full_refresh=full_refresh)
+        except OutOfSpaceError as error:
+            bars.stop()
+            _fail(error)
     if not outcome.is_successful:
         for error in outcome.errors:
             console.print(f"[red]failed[/red] {error}", highlight=False, soft_wrap=True)

@@ -181,7 +181,7 @@ def build(
         finally:
             queue.put(None)
 
-    thread = Thread(target=invoke, name="dbt", daemon=True)
+    thread = Thread(target=invoke, name="dbt")
     with engine.building(settings, full_refresh=full_refresh):
         thread.start()
         try:

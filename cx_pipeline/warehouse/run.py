@@ -6,6 +6,7 @@ Keeps out: what a person sees of it (that is cli.py)
 """
 
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -91,6 +92,32 @@ class _ProgressHandler(logging.Handler):
             )
 
 
+class OutOfSpaceError(RuntimeError):
+    """The disk is full, so that a run could not even be noted as failed."""
+
+
+_NO_DISK = ("No space left", "disk I/O error", "database or disk is full")
+_NO_MEMORY = ("Out of Memory Error", "could not allocate")
+
+
+def out_of_space(told: str, settings: Settings) -> str:
+    """Return what to do about a disk or memory that ran out; empty where neither did."""
+    if any(word in told for word in _NO_DISK):
+        free = shutil.disk_usage(settings.data_dir).free / 2**20
+        return (
+            f"The disk of {settings.data_dir} is full ({free:,.0f} MiB left). Readers keep what "
+            "was published before. Make room and run again: what is landed stays landed."
+        )
+    if any(word in told for word in _NO_MEMORY):
+        limit = settings.memory_limit or "80% of the machine's memory"
+        return (
+            f"DuckDB's memory ({limit}) did not do, or {settings.temp_dir} could not take what did "
+            "not fit. Readers keep what was published before. Raise CX_MEMORY_LIMIT, lower "
+            "CX_THREADS, or point CX_TEMP_DIR to a disk with room, and run again."
+        )
+    return ""
+
+
 def load_job() -> dg.JobDefinition:
     """Return the job over every asset."""
     # Definitions read config/ and parse dbt when they are imported, so not before they are needed.
@@ -133,6 +160,9 @@ def run_pipeline(
         rooms: The rooms to run; all of them when empty.
         on_progress: Called for every asset made.
         full_refresh: Whether everything behind the lake is built anew.
+
+    Raises:
+        OutOfSpaceError: The disk is full.
     """
     logger = logging.getLogger(_LOGGER_NAME)
     handler = _ProgressHandler(on_progress)
@@ -146,12 +176,18 @@ def run_pipeline(
         if rooms:
             keys = load_job().asset_layer.executable_asset_keys
             selection = sorted(key for key in keys if key.path[0] in set(rooms))
-        result = dg.execute_job(
-            job,
-            instance=instance,
-            asset_selection=selection,
-            tags={FULL_REFRESH_TAG: "true"} if full_refresh else {},
-        )
+        try:
+            result = dg.execute_job(
+                job,
+                instance=instance,
+                asset_selection=selection,
+                tags={FULL_REFRESH_TAG: "true"} if full_refresh else {},
+            )
+        except Exception as error:
+            # Dagster's own files lie on the same disk.
+            if advice := out_of_space(str(error), settings):
+                raise OutOfSpaceError(advice) from error
+            raise
         failures = [
             event.step_failure_data.error
             for event in result.all_events
@@ -163,6 +199,8 @@ def run_pipeline(
         ]
         # Dagster wraps what an asset raises; the cause is what a person can act on.
         errors = tuple((error.cause or error).message.strip() for error in failures if error)
+        advice = out_of_space("\n".join(errors), settings)
+        errors += (advice,) if advice else ()
         failed_checks = tuple(
             f"{evaluation.asset_key.to_user_string()} {evaluation.check_name}: "
             f"{evaluation.description or 'see the log'}"
