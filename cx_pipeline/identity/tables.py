@@ -166,7 +166,7 @@ def _declare_tables(connection: duckdb.DuckDBPyConnection) -> bool:
 def _evidence(connection: duckdb.DuckDBPyConnection, load_id: int) -> tuple[int, str, str, int]:
     """Return the last load; a hash of the evidence up to `load_id`, of all; how many identifiers.
 
-    The sum of the rows' hashes does not depend on their order; 6.4 million rows take 0.2 s.
+    The sum of the rows' hashes does not depend on their order; 6.4 million rows take 0.1 s.
     """
     last, before, now, rows = 0, [], [], []
     for table, columns in (("identifiers", _IDENTIFIER_COLUMNS), ("id_edges", _EDGE_COLUMNS)):
