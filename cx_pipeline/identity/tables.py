@@ -233,7 +233,7 @@ def _resolve(
     identifiers, links = _number(connection, is_part)
     count = len(identifiers.types)
     resolution = resolve(identifiers, links, rules)
-    # A third of a GiB at 3.6 million identifiers, which DuckDB can use now.
+    # 0.1 GiB at 3.6 million identifiers, which DuckDB can use now.
     del identifiers, links
     _name(connection, resolution)
     changed = sum(
