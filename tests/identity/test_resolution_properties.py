@@ -33,7 +33,7 @@ LIMITED = rules(
 )
 UNLIMITED = rules()
 
-# 400 cases of each property have passed; 40 keep the suite quick.
+# 400 cases of each property have passed (of load by load 120); 40 keep the suite quick.
 some_cases = settings(deadline=None, max_examples=40)
 
 identifiers_of_a_record = st.dictionaries(
