@@ -43,8 +43,7 @@ def build_rooms(config_dir: str, started_at: float) -> dict[str, Any]:
     with stopwatch() as start_up:
         from dbt.node_types import NodeType
 
-        from cx_pipeline.identity.resolution import resolve
-        from cx_pipeline.identity.tables import read_edges, read_identifiers, write_resolution
+        from cx_pipeline.identity.tables import update_identity
         from cx_pipeline.settings import load_settings
         from cx_pipeline.sources.views import register
         from cx_pipeline.warehouse.identity_rules import read_identity_rules
@@ -88,10 +87,7 @@ def build_rooms(config_dir: str, started_at: float) -> dict[str, Any]:
     with stopwatch() as whole:
         rooms["staging, identity (dbt)"] = run(sorted(models - after_python))
         with stopwatch() as python, connect(settings) as connection:
-            resolution = resolve(
-                read_identifiers(connection), read_edges(connection), read_identity_rules(settings)
-            )
-            write_resolution(connection, resolution)
+            update_identity(connection, read_identity_rules(settings), made_by="benchmark")
         rooms["identity (Python)"] = python.seconds
         rooms["consent to customer_360 (dbt)"] = run(sorted(models & after_python))
     slowest = dict(sorted(nodes.items(), key=lambda item: -item[1])[:15])

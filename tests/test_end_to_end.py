@@ -40,7 +40,9 @@ def table_hashes(company: Company) -> dict[str, tuple]:
     """Return row count and an order-free hash of every table in the warehouse."""
     with duckdb.connect(str(company.data_dir / "warehouse.duckdb")) as connection:
         tables = connection.execute(
-            "select schema_name, table_name from duckdb_tables() where schema_name != 'sources'"
+            "select schema_name, table_name from duckdb_tables() where schema_name != 'sources' "
+            # Hashes of the loads and the config folder.
+            "and table_name != 'resolved_evidence'"
         ).fetchall()
         hashes = {}
         for schema, table in tables:

@@ -1,7 +1,8 @@
 """The assets of the identity room that Python makes: who is who, since when and why.
 
 Reads:     identity.identifiers, identity.id_edges, config/identity_rules.yml
-Writes:    identity.customer_xref, identity.id_changes, identity.rejected_links
+Writes:    identity.customer_xref, identity.id_changes, identity.rejected_links, and in
+           identity.resolved_evidence how far they are worked out
 Keeps out: personal data; only keyed hashes come in here
 """
 
@@ -10,9 +11,10 @@ from collections.abc import Iterator
 import dagster as dg
 
 from cx_pipeline.identity.health import measure_health
-from cx_pipeline.identity.resolution import resolve
-from cx_pipeline.identity.tables import read_edges, read_identifiers, write_resolution
+from cx_pipeline.identity.tables import update_identity
 from cx_pipeline.settings import load_settings
+from cx_pipeline.warehouse.assets import FULL_REFRESH_TAG
+from cx_pipeline.warehouse.fingerprint import rules_hash
 from cx_pipeline.warehouse.identity_rules import read_identity_rules
 from cx_pipeline.warehouse.session import connect
 from cx_pipeline.warehouse.tables import table_metadata
@@ -64,28 +66,34 @@ def _spec(name: str, description: str) -> dg.AssetSpec:
         ),
     ],
 )
-def identity_resolution() -> Iterator[dg.MaterializeResult]:
-    """Work out who is who from all loads, and store what differs from what is stored."""
+def identity_resolution(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+    """Work out who is who where anything new touches it, and store what differs."""
     settings = load_settings()
     rules = read_identity_rules(settings)
     with connect(settings) as connection:
-        identifiers, edges = read_identifiers(connection), read_edges(connection)
-        resolution = resolve(identifiers, edges, rules)
-        changed = write_resolution(connection, resolution)
-        health = measure_health(resolution, rules)
+        update = update_identity(
+            connection, rules, rules_hash(settings), anew=FULL_REFRESH_TAG in context.run.tags
+        )
+        health = measure_health(connection, rules)
         for table in ("customer_xref", "id_changes", "rejected_links"):
             checks = []
             metadata = table_metadata(connection, f"identity.{table}")
             if table == "customer_xref":
-                metadata |= {"changed_rows": changed}
+                metadata |= {
+                    "changed_rows": update.changed_rows,
+                    "resolved_identifiers": update.resolved_identifiers,
+                }
                 checks = [
                     dg.AssetCheckResult(
                         check_name="every_key_has_one_current_customer",
-                        passed=health.current_rows == health.keys == identifiers.num_rows,
+                        # With a row for each and as many rows as keys, no key has two.
+                        passed=(
+                            not health.missing_keys and health.current_rows == update.identifiers
+                        ),
                         metadata={
-                            "keys": health.keys,
+                            "keys_without_a_customer": health.missing_keys,
                             "current_rows": health.current_rows,
-                            "identifiers": identifiers.num_rows,
+                            "identifiers": update.identifiers,
                         },
                     ),
                     dg.AssetCheckResult(

@@ -5,10 +5,8 @@ Keeps out: what to do about it (config/identity_rules.yml)
 
 from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import duckdb
 
-from cx_pipeline.identity.resolution import Resolution
 from cx_pipeline.warehouse.identity_rules import IDENTIFIER_TYPES, IdentityRules
 
 PLAUSIBLE_VALUES_PER_CUSTOMER = 5.0
@@ -22,8 +20,8 @@ PLAUSIBLE_SHARE_AT_LIMIT = 0.02
 class Health:
     """The state of the map of customers."""
 
-    keys: int
-    """Distinct profile keys in the map."""
+    missing_keys: int
+    """Profile keys of identity.identifiers without a current row."""
     current_rows: int
     customers: int
     known_customers: int
@@ -35,36 +33,57 @@ class Health:
     """What is not plausible, as sentences."""
 
 
-def measure_health(resolution: Resolution, rules: IdentityRules) -> Health:
-    """Count identifiers per known customer and type, and judge the counts."""
-    xref = resolution.customer_xref
-    current = xref.filter(xref["is_current"])
-    known = current.filter(current["is_known"])
-    by_type = known.group_by(["customer_id", "identifier_type"]).aggregate([([], "count_all")])
+def measure_health(connection: duckdb.DuckDBPyConnection, rules: IdentityRules) -> Health:
+    """Count identity.customer_xref per known customer and type, and judge the counts."""
+    counts = ", ".join(
+        f"count(*) filter (identifier_type = '{name}') as {name}" for name in IDENTIFIER_TYPES
+    )
+    figures = ", ".join(
+        f"avg({name}) filter ({name} > 0), "
+        f"avg(({name} >= {rules.identifiers[name].max_per_customer or 'null'})::integer) "
+        f"filter ({name} > 0)"
+        for name in IDENTIFIER_TYPES
+    )
+    ((current_rows, customers, known_customers, *per_type),) = connection.execute(
+        f"""
+        with customers as (
+            select customer_id, any_value(is_known) as is_known, count(*) as key_count, {counts}
+            from identity.customer_xref where is_current group by customer_id
+        ), figures as (
+            select {figures} from customers where is_known
+        )
+        select totals.*, figures.* from figures cross join (
+            select coalesce(sum(key_count), 0), count(*), count(*) filter (is_known) from customers
+        ) as totals
+        """
+    ).fetchall()
+    ((missing,),) = connection.execute(
+        "select count(*) from identity.identifiers where profile_key not in "
+        "(select profile_key from identity.customer_xref where is_current)"
+    ).fetchall()
     values, at_limit, concerns = {}, {}, []
-    for name in IDENTIFIER_TYPES:
-        counts = by_type.filter(pc.equal(by_type["identifier_type"], name))["count_all"]
-        if not len(counts):
+    for name, mean, share in zip(IDENTIFIER_TYPES, per_type[::2], per_type[1::2], strict=True):
+        if mean is None:
             continue
-        values[name] = pc.mean(counts).as_py()
-        if values[name] > PLAUSIBLE_VALUES_PER_CUSTOMER:
+        values[name] = mean
+        if mean > PLAUSIBLE_VALUES_PER_CUSTOMER:
             concerns.append(
-                f"a customer with any {name} has {values[name]:.1f} of them on average; "
+                f"a customer with any {name} has {mean:.1f} of them on average; "
                 f"more than {PLAUSIBLE_VALUES_PER_CUSTOMER:.0f} says little about who is who"
             )
         limit = rules.identifiers[name].max_per_customer
         if limit is not None and limit > 1:
-            at_limit[name] = pc.mean(pc.greater_equal(counts, limit).cast(pa.float64())).as_py()
-            if at_limit[name] > PLAUSIBLE_SHARE_AT_LIMIT:
+            at_limit[name] = share
+            if share > PLAUSIBLE_SHARE_AT_LIMIT:
                 concerns.append(
-                    f"{at_limit[name]:.0%} of the customers with any {name} have reached the "
+                    f"{share:.0%} of the customers with any {name} have reached the "
                     f"limit of {limit}; look for shared values in identity.rejected_links"
                 )
     return Health(
-        keys=pc.count_distinct(xref["profile_key"]).as_py(),
-        current_rows=current.num_rows,
-        customers=pc.count_distinct(current["customer_id"]).as_py(),
-        known_customers=pc.count_distinct(known["customer_id"]).as_py(),
+        missing_keys=missing,
+        current_rows=int(current_rows),
+        customers=customers,
+        known_customers=known_customers,
         values_per_customer=values,
         share_at_limit=at_limit,
         concerns=tuple(concerns),

@@ -7,11 +7,39 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import md5
 
+import duckdb
 import pyarrow as pa
 
-from cx_pipeline.identity.resolution import EDGE_COLUMNS, IDENTIFIER_COLUMNS, Resolution, resolve
+from cx_pipeline.identity.tables import TABLES, Update, update_identity
 from cx_pipeline.warehouse.identity_rules import IDENTIFIER_TYPES, IdentityRules
+
+IDENTIFIER_COLUMNS = (
+    "profile_key",
+    "identifier_type",
+    "first_load_id",
+    "first_loaded_at",
+    "anchored_at",
+    "source_name",
+    "entity",
+)
+EDGE_COLUMNS = (
+    "left_profile_key",
+    "right_profile_key",
+    "left_type",
+    "right_type",
+    "first_load_id",
+    "first_loaded_at",
+    "anchored_at",
+    "source_name",
+    "entity",
+)
+ORDERS = {
+    "customer_xref": "profile_key, valid_from",
+    "id_changes": "change_type, load_id, id_change_key",
+    "rejected_links": "load_id, left_profile_key, right_profile_key",
+}
 
 # The warehouse's timestamps are UTC without a zone.
 FIRST_DAY = dt.datetime.fromisoformat("2026-01-01")
@@ -97,6 +125,71 @@ def usual_rules(**changes: dict) -> IdentityRules:
         "cookie_id": {"max_customers": 1},
     }
     return rules(**(usual | changes))
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """The three tables in an order of their own."""
+
+    customer_xref: pa.Table
+    id_changes: pa.Table
+    rejected_links: pa.Table
+
+
+class Warehouse:
+    """Identity's tables in memory, with keys that can be read."""
+
+    def __init__(self, by: IdentityRules) -> None:
+        self.rules = by
+        self.connection = duckdb.connect()
+        self.connection.execute("create schema identity")
+        for name, columns in TABLES.items():
+            declared = ", ".join(
+                f"{column} {kind.replace('uuid', 'varchar')}" for column, kind in columns.items()
+            )
+            self.connection.execute(f"create table identity.{name} ({declared})")
+
+    def give(self, identifiers: pa.Table, edges: pa.Table) -> None:
+        """Put evidence in the place of what was there."""
+        for name, rows in (("identifiers", identifiers), ("id_edges", edges)):
+            self.connection.register("rows", rows)
+            self.connection.execute(
+                f"create or replace table identity.{name} as select * from rows"
+            )
+            self.connection.unregister("rows")
+
+    def land(self, records: list[Record]) -> None:
+        """Put what the records show in the place of the evidence that was there."""
+        linking = [name for name, rule in self.rules.identifiers.items() if rule.links]
+        self.give(*evidence(records, linking))
+
+    def update(self, made_by: str = "test", *, anew: bool = False) -> Update:
+        return update_identity(self.connection, self.rules, made_by, anew=anew)
+
+    def read(self) -> Resolution:
+        return Resolution(
+            **{
+                name: self.connection.execute(
+                    f"select * from identity.{name} order by {order}"
+                ).to_arrow_table()
+                for name, order in ORDERS.items()
+            }
+        )
+
+
+def customer_id_of(profile_key: str) -> str:
+    """Return the id of the customer whose oldest identifier is `profile_key`."""
+    digits = md5(f"customer:{profile_key}".encode()).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def resolve(identifiers: pa.Table, edges: pa.Table, by: IdentityRules) -> Resolution:
+    """Return what the evidence gives from nothing."""
+    warehouse = Warehouse(by)
+    with warehouse.connection:
+        warehouse.give(identifiers, edges)
+        warehouse.update()
+        return warehouse.read()
 
 
 def resolved(records: list[Record], by: IdentityRules) -> Resolution:

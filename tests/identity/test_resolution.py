@@ -2,20 +2,18 @@
 
 import pytest
 
-from cx_pipeline.identity.resolution import (
-    InconsistentEvidenceError,
-    customer_id_of,
-    resolve,
-)
+from cx_pipeline.identity.tables import InconsistentEvidenceError
 from cx_pipeline.settings import PROJECT_DIR, Settings
 from cx_pipeline.warehouse.identity_rules import read_identity_rules
 from tests.identity.records import (
     Record,
     changes,
     current_customers,
+    customer_id_of,
     evidence,
     groups,
     loaded_at,
+    resolve,
     resolved,
     rules,
     usual_rules,

@@ -3,17 +3,22 @@
 from collections import Counter
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cx_pipeline.identity.resolution import Resolution, customer_id_of, resolve
+from cx_pipeline.identity import tables
 from cx_pipeline.warehouse.identity_rules import IDENTIFIER_TYPES
 from tests.identity.records import (
     Record,
+    Resolution,
+    Warehouse,
     changes,
     current_customers,
+    customer_id_of,
     evidence,
     groups,
+    resolve,
     resolved,
     rules,
 )
@@ -28,7 +33,7 @@ LIMITED = rules(
 )
 UNLIMITED = rules()
 
-# 400 cases of each property have passed; 40 keep the suite quick.
+# 400 cases of each property have passed (of load by load 120); 40 keep the suite quick.
 some_cases = settings(deadline=None, max_examples=40)
 
 identifiers_of_a_record = st.dictionaries(
@@ -36,19 +41,29 @@ identifiers_of_a_record = st.dictionaries(
 )
 
 
+# Of four values a type nearly all records hang together; of twelve they fall into groups.
+identifiers_of_many_people = st.dictionaries(
+    st.sampled_from(IDENTIFIER_TYPES), st.sampled_from("abcdefghijkl"), min_size=1, max_size=3
+)
+
+
 @st.composite
-def some_records(draw: st.DrawFn, loads: int = 4) -> list[Record]:
+def some_records(
+    draw: st.DrawFn, loads: int = 4, identifiers: st.SearchStrategy = identifiers_of_a_record
+) -> list[Record]:
     return [
-        Record(draw(st.integers(1, loads)), draw(identifiers_of_a_record), draw(st.integers(0, 9)))
+        Record(draw(st.integers(1, loads)), draw(identifiers), draw(st.integers(0, 9)))
         for _ in range(draw(st.integers(1, 25)))
     ]
 
 
-def same(one: Resolution, other: Resolution) -> bool:
-    return all(
-        getattr(one, table) == getattr(other, table)
+def differences(one: Resolution, other: Resolution) -> list[str]:
+    """Return the tables in which a row differs."""
+    return [
+        table
         for table in ("customer_xref", "id_changes", "rejected_links")
-    )
+        if getattr(one, table) != getattr(other, table)
+    ]
 
 
 def only_until(records: list[Record], load_id: int) -> list[Record]:
@@ -63,7 +78,24 @@ def test_the_order_of_rows_does_not_matter(records, random):
         table.take(pa.array(random.sample(range(table.num_rows), table.num_rows), pa.int64()))
         for table in (identifiers, edges)
     ]
-    assert same(resolve(identifiers, edges, LIMITED), resolve(*shuffled, LIMITED))
+    assert not differences(resolve(identifiers, edges, LIMITED), resolve(*shuffled, LIMITED))
+
+
+@given(
+    st.one_of(some_records(), some_records(identifiers=identifiers_of_many_people)),
+    # With 1 a part is resolved however large it is.
+    st.sampled_from([1, tables.SHARE_WORTH_A_PART]),
+)
+@some_cases
+def test_load_by_load_comes_out_as_all_at_once(records, share):
+    warehouse = Warehouse(LIMITED)
+    with pytest.MonkeyPatch.context() as patch, warehouse.connection:
+        patch.setattr(tables, "SHARE_WORTH_A_PART", share)
+        for load_id in sorted({record.load_id for record in records}):
+            landed = only_until(records, load_id)
+            warehouse.land(landed)
+            warehouse.update()
+            assert not differences(warehouse.read(), resolved(landed, LIMITED))
 
 
 @given(some_records(), st.randoms())

@@ -11,7 +11,12 @@ identifiers_of_customers as (
     select
         customer_xref.customer_id,
         customer_xref.is_known,
-        identifiers.*,
+        identifiers.profile_key,
+        identifiers.identifier_type,
+        identifiers.first_load_id,
+        identifiers.anchored_at,
+        identifiers.first_seen_at,
+        identifiers.last_seen_at,
         case identifiers.identifier_type
             {%- for identifier_type in identifier_types() %}
             when '{{ identifier_type }}' then {{ loop.index }}
@@ -22,17 +27,23 @@ identifiers_of_customers as (
         on customer_xref.profile_key = identifiers.profile_key
 ),
 
-by_customer as (
+-- A third quicker than the smallest struct of these columns (2.5 s of 3.6 million identifiers).
+best_first as (
+    select
+        *,
+        row_number() over (
+            partition by customer_id
+            order by priority, first_load_id, anchored_at, profile_key
+        ) as place,
+    from identifiers_of_customers
+),
+
+customer_identities as (
     select
         customer_id,
         is_known,
-        min(struct_pack(
-            priority := priority,
-            first_load_id := first_load_id,
-            anchored_at := anchored_at,
-            profile_key := profile_key,
-            identifier_type := identifier_type
-        )) as best,
+        max(case when place = 1 then profile_key end) as best_profile_key,
+        max(case when place = 1 then identifier_type end) as best_identifier_type,
         {% for identifier_type in identifier_types() %}
         count(*) filter (where identifier_type = '{{ identifier_type }}')
             as {{ identifier_type }}_count,
@@ -41,24 +52,8 @@ by_customer as (
         min(first_seen_at) as first_seen_at,
         max(last_seen_at) as last_seen_at,
         min(first_load_id) as first_load_id,
-    from identifiers_of_customers
+    from best_first
     group by all
-),
-
-customer_identities as (
-    select
-        customer_id,
-        is_known,
-        best.profile_key as best_profile_key,
-        best.identifier_type as best_identifier_type,
-        {% for identifier_type in identifier_types() %}
-        {{ identifier_type }}_count,
-        {% endfor %}
-        identifier_count,
-        first_seen_at,
-        last_seen_at,
-        first_load_id,
-    from by_customer
 )
 
 select * from customer_identities
