@@ -8,6 +8,7 @@ tell the published rules again in plain Python, without SQL.
 import datetime as dt
 import hmac
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -490,6 +491,21 @@ class ConsentHouse:
         ((answer,),) = self.query(f"select {asked} from (select $1 as customer_id) as asked", customer)
         return answer
 
+    def answers(self, customers: Iterable[str]) -> dict[tuple[str, str, str | None], bool]:
+        """Return what the macro says of every purpose and channel, and of any channel (None)."""
+        asked = [(purpose, channel) for purpose, _, channel, _, _ in PURPOSES]
+        asked += [(purpose, None) for purpose in dict(asked)] + [("profiling", None)]
+        columns = ", ".join(rendered_permitted(*place) for place in asked)
+        rows = self.query(
+            f"select customer_id, {columns} from (select unnest($1) as customer_id) as people",
+            list(customers),
+        )
+        return {
+            (customer, *place): answer
+            for customer, *found in rows
+            for place, answer in zip(asked, found, strict=True)
+        }
+
 
 def expected_state(
     said: list[Statement], customer_of: dict[str, str], as_of: dt.date = AS_OF
@@ -562,6 +578,24 @@ def _status_of(final: list[Statement], days: int | None, as_of: dt.date) -> str:
     return "expired" if ends and min(ends).date() <= as_of else "granted"
 
 
+def known_customers(customer_of: dict[str, str]) -> set[str]:
+    """Return the customers of whom more than a browser is known."""
+    return {c for known_as, c in customer_of.items() if not known_as.startswith("cookie_id:")}
+
+
+def stated_places(state: State, customer_of: dict[str, str]) -> set[tuple[str, str, str]]:
+    """Tell of which customer, purpose and channel permissions has a row."""
+    needs_consent = {(purpose, channel): needs for purpose, _, channel, needs, _ in PURPOSES}
+    known = known_customers(customer_of)
+    return {
+        (customer, purpose, channel)
+        for (customer, purpose, channel, _), (status, _) in state.items()
+        if status != "never_asked"
+        and (purpose, channel) in needs_consent
+        and (needs_consent[purpose, channel] or customer in known)
+    }
+
+
 def permitted_channels(
     state: State, customer_of: dict[str, str]
 ) -> dict[tuple[str, str, str], bool]:
@@ -570,7 +604,7 @@ def permitted_channels(
     stating = {customer for customer, *_ in state}
     answers = {}
     for purpose, _, channel, needs_consent, _ in PURPOSES:
-        for customer in stating if needs_consent else set(customer_of.values()):
+        for customer in stating if needs_consent else known_customers(customer_of):
             spoken = {
                 point: is_permitted
                 for (c, p, ch, point), (_, is_permitted) in state.items()
