@@ -1,8 +1,8 @@
 """Turns a segment's condition into SQL without ever pasting a string.
 
 Reads:     customer_360.customers, customer_360.customer_profiles, journey.touchpoints,
-           journey.orders, experience.cases, experience.feedback, consent.permissions, consent.purposes
-           (by name)
+           journey.orders, experience.cases, experience.feedback, consent.permissions,
+           consent.purposes (by name)
 Keeps out: the language (`conditions`), running the query (`memberships`)
 
 Columns and tables are nodes of a sqlglot tree, taken from the catalogue; every value that a

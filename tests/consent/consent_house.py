@@ -53,7 +53,7 @@ State = dict[tuple[str, str, str, str | None], tuple[str, bool]]
 
 @dataclass(frozen=True)
 class CompiledModels:
-    """The SQL of the room's models, as dbt adds to them and as it builds them anew, and the tests'."""
+    """The SQL that adds to the room's models, that builds them anew, and of the tests on them."""
 
     increments: dict[str, str]
     full_refreshes: dict[str, str]
@@ -420,7 +420,7 @@ class ConsentHouse:
             if not known_as.startswith("cookie_id:")
         }
         self.query(
-            "update identity.customer_xref set is_known = list_contains($1::varchar[], customer_id)",
+            "update identity.customer_xref set is_known = list_contains($1, customer_id)",
             sorted(known),
         )
         self._insert(
@@ -488,7 +488,8 @@ class ConsentHouse:
     def may(self, customer: str, purpose: str, channel: str | None = None) -> bool:
         """Ask with the macro."""
         asked = rendered_permitted(purpose, channel, "asked.customer_id")
-        ((answer,),) = self.query(f"select {asked} from (select $1 as customer_id) as asked", customer)
+        one = f"select {asked} from (select $1 as customer_id) as asked"
+        ((answer,),) = self.query(one, customer)
         return answer
 
     def answers(self, customers: Iterable[str]) -> dict[tuple[str, str, str | None], bool]:
