@@ -12,6 +12,7 @@
         post_hook="{{ keep_evidence() }}",
     )
 }}
+-- depends_on: {{ ref("consent_log") }}
 
 with consent_state as (
     select * from {{ ref("consent_state") }} as consent_state
