@@ -6,7 +6,7 @@
         pre_hook=[
             "{{ note_evidence(evidence_of_consent()) }}",
             "{{ expect_evidence('consent_state') }}",
-            "{{ find_customers_to_judge(this) if is_incremental() }}",
+            "{{ find_customers_to_judge(this) if is_incremental() else '' }}",
         ],
         post_hook="{{ keep_evidence() }}",
     )

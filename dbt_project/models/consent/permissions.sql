@@ -7,7 +7,7 @@
             "{{ expect_evidence('consent_state') }}",
             "{{ expect_evidence('permissions') }}",
             "{{ note_evidence('select * from ' ~ evidence_of('consent_state')) }}",
-            "{{ find_customers_to_judge(ref('consent_state')) if is_incremental() }}",
+            "{{ find_customers_to_judge(ref('consent_state')) if is_incremental() else '' }}",
         ],
         post_hook="{{ keep_evidence() }}",
     )
