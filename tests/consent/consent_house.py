@@ -326,6 +326,10 @@ class ConsentHouse:
         kind = self.compiled.full_refreshes if full_refresh else self.compiled.increments
         self.connection.execute(f"insert into consent.consent_log by name {kind['consent_log']}")
 
+    def judged(self, model: str = "permissions") -> set[str]:
+        """Return whose rows the last increment built anew."""
+        return {customer for (customer,) in self.query(f"from customers_to_judge_for_{model}")}
+
     def tables(self) -> dict[str, list[tuple]]:
         """Return all rows of the tables that are built by customer."""
         return {model: self.query(f"from consent.{model} order by all") for model in BY_CUSTOMER}
