@@ -76,6 +76,9 @@
     with a customer) of which none has gone since.
 #}
 {% macro find_customers_to_judge(consent_state) -%}
+    {#- Not import CTEs: DuckDB would keep a copy of the whole log and map for the few rows asked. -#}
+    {%- set consent_log = ref("consent_log") ~ " as consent_log" -%}
+    {%- set customer_xref = source("identity", "customer_xref") ~ " as customer_xref" -%}
     create or replace temporary table {{ customers_to_judge() }} as
     with evidence as (
         select * from evidence_for_{{ this.identifier }}
@@ -85,16 +88,8 @@
         select * from {{ evidence_of(this.identifier) }}
     ),
 
-    consent_log as (
-        select * from {{ ref("consent_log") }}
-    ),
-
-    customer_xref as (
-        select * from {{ source("identity", "customer_xref") }}
-    ),
-
     statements_then as (
-        select count(*) as statement_count from consent_log
+        select count(*) as statement_count from {{ consent_log }}
         cross join stored
         where consent_log._load_id <= stored.load_id
     ),
@@ -104,7 +99,7 @@
             count(*) as stay_count,
             coalesce(sum(case when customer_xref.valid_to <= stored.map_at then 1 end), 0)
                 as ended_stay_count
-        from customer_xref
+        from {{ customer_xref }}
         cross join stored
         where customer_xref.valid_from <= stored.map_at
     ),
@@ -123,22 +118,27 @@
                 and stored.ended_stay_count = stays_then.ended_stay_count
     ),
 
+    built_from_nothing as (
+        select count(*) as table_count from built_from
+        having count(*) = 0
+    ),
+
     new_statements as (
-        select distinct consent_log.statement_source, consent_log.consent_event_id from consent_log
+        select distinct consent_log.statement_source, consent_log.consent_event_id from {{ consent_log }}
         cross join built_from
         where consent_log._load_id > built_from.load_id
     ),
 
     -- With what a correction corrects: it was somebody's too.
     moved_statements as (
-        select consent_log.profile_key, consent_log.contact_point_key from consent_log
+        select consent_log.profile_key, consent_log.contact_point_key from {{ consent_log }}
         inner join new_statements
             on
                 consent_log.statement_source = new_statements.statement_source
                 and consent_log.consent_event_id = new_statements.consent_event_id
         union all
         -- Grants that were dated ahead and begin to count.
-        select consent_log.profile_key, consent_log.contact_point_key from consent_log
+        select consent_log.profile_key, consent_log.contact_point_key from {{ consent_log }}
         cross join built_from
         cross join evidence
         where
@@ -158,18 +158,18 @@
         union
         select contact_point_key as profile_key from moved_contact_points
         union
-        select consent_log.profile_key from consent_log
+        select consent_log.profile_key from {{ consent_log }}
         inner join moved_contact_points
             on consent_log.contact_point_key = moved_contact_points.contact_point_key
     ),
 
     customers_to_judge as (
-        select customer_xref.customer_id from customer_xref
+        select customer_xref.customer_id from {{ customer_xref }}
         inner join moved_keys
             on customer_xref.profile_key = moved_keys.profile_key
         where customer_xref.is_current
         union
-        select customer_xref.customer_id from customer_xref
+        select customer_xref.customer_id from {{ customer_xref }}
         cross join built_from
         where
             customer_xref.valid_from > built_from.map_at
@@ -183,14 +183,12 @@
             and cast(consent_state.expires_at as date) > built_from.judged_on
             and cast(consent_state.expires_at as date) <= evidence.judged_on
         union
-        select everybody.customer_id
-        from
-            (
-                select customer_xref.customer_id from customer_xref where customer_xref.is_current
-                union
-                select customer_id from {{ this }}
-            ) as everybody
-        where not exists (select 1 from built_from)
+        select customer_xref.customer_id from {{ customer_xref }}
+        cross join built_from_nothing
+        where customer_xref.is_current
+        union
+        select built.customer_id from {{ this }} as built
+        cross join built_from_nothing
     )
 
     select * from customers_to_judge
