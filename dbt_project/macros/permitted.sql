@@ -31,7 +31,13 @@
             and {{ customer_id }} not in (
                 select permissions.customer_id
                 from {{ ref("permissions") }} as permissions
-                where {{ asked_for("permissions", purpose, channel) }}
+                inner join {{ ref("purposes") }} as purposes
+                    on
+                        permissions.purpose = purposes.purpose
+                        and permissions.channel = purposes.channel
+                where
+                    {{ asked_for("purposes", purpose, channel) }}
+                    and not purposes.requires_consent
                 group by permissions.customer_id
                 having count(*) >= (
                     select count(*)

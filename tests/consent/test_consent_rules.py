@@ -295,6 +295,10 @@ def test_a_day_judges_only_the_customers_that_it_moved(house):
     house.unsubscribe(Statement("m1", email="desk@x.dk", channel="email", load_id=3))
     house.run()
     assert house.judged() == {"bea", "cai"}
+    denied = Statement("s5", crm_id="3", email="desk@x.dk", channel="email", status="denied")
+    house.say(replace(denied, load_id=3))
+    house.run()
+    assert house.judged() == {"bea", "cai"}
     house.as_of += 3 * DAY
     house.run()
     assert house.judged() == {"bea"}, "her grant was dated ahead"
@@ -306,6 +310,9 @@ def test_a_day_judges_only_the_customers_that_it_moved(house):
     house.knows(ann=["crm_id:3"])
     house.run()
     assert house.judged() == {"ann", "cai"}
+    house.say(Statement("s3", crm_id="1", load_id=4))
+    house.run()
+    assert house.judged() == {"ann", "bea"}, "who is corrected said something else before"
 
 
 def test_everybody_is_judged_anew_where_the_ground_has_moved(house):
@@ -320,6 +327,9 @@ def test_everybody_is_judged_anew_where_the_ground_has_moved(house):
     house.run()
     assert house.judged("consent_state") == {"ann", "bea"}
     house.query("delete from consent.evidence_of_permissions")
+    house.run()
+    assert house.judged() == {"ann", "bea"}
+    house.customer_of.pop("phone:+4520000001")
     house.run()
     assert house.judged() == {"ann", "bea"}
 

@@ -1,9 +1,13 @@
 {{ config(materialized="ephemeral") }}
 
-with known_customers as (
-    select customer_xref.customer_id
-    from {{ source("identity", "customer_xref") }} as customer_xref
-    where customer_xref.is_current and customer_xref.is_known
+with customer_identities as (
+    select * from {{ ref("customer_identities") }}
+),
+
+known_customers as (
+    select customer_identities.customer_id
+    from customer_identities
+    where customer_identities.is_known
 )
 
 select * from known_customers
