@@ -33,6 +33,7 @@ RUN_COLUMNS = {
     "effective_at",
     "id_change_key",
     "consent_log_id",
+    "map_at",
 }
 
 

@@ -11,6 +11,7 @@ MEMBERSHIPS = dg.AssetKey(["segments", "memberships"])
 DEFINITIONS = dg.AssetKey(["segments", "definitions"])
 DEPS = [
     ["consent", "permissions"],
+    ["consent", "purposes"],
     ["journey", "as_of"],
     ["journey", "touchpoints"],
     ["journey", "orders"],

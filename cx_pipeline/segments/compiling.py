@@ -1,7 +1,8 @@
 """Turns a segment's condition into SQL without ever pasting a string.
 
 Reads:     customer_360.customers, customer_360.customer_profiles, journey.touchpoints,
-           journey.orders, experience.cases, experience.feedback, consent.permissions (by name)
+           journey.orders, experience.cases, experience.feedback, consent.permissions,
+           consent.purposes (by name)
 Keeps out: the language (`conditions`), running the query (`memberships`)
 
 Columns and tables are nodes of a sqlglot tree, taken from the catalogue; every value that a
@@ -164,24 +165,43 @@ class _Compiler:
         )
 
     def permitted(self, purpose: str, channel: str | None) -> exp.Expression:
-        """Return whether consent.permissions says yes; no row says no.
+        """Return whether a customer of customer_360.customers may be treated for a purpose.
 
-        A test holds it to what the macro permitted() says.
+        As the macro permitted() says it, to which a test holds it: consent.permissions says yes, or
+        the purpose needs no consent and a channel is left of which nothing was said.
         """
-        conditions = [
-            exp.EQ(this=_column("purpose", "permissions"), expression=self.value(purpose)),
-            _column("is_permitted", "permissions"),
-        ]
-        if channel is not None:
-            conditions.append(
-                exp.EQ(this=_column("channel", "permissions"), expression=self.value(channel))
-            )
-        allowed = (
-            exp.select(_column("customer_id", "permissions"))
-            .from_(_table("consent", "permissions"))
-            .where(*conditions)
+
+        def asked_for(table: str) -> list[exp.Expression]:
+            chosen = {"purpose": purpose} | ({"channel": channel} if channel else {})
+            return [
+                exp.EQ(this=_column(column, table), expression=self.value(value))
+                for column, value in chosen.items()
+            ]
+
+        count = exp.Count(this=exp.Star())
+        customer_id = _column("customer_id", "permissions")
+        said = exp.select(customer_id).from_(_table("consent", "permissions"))
+        purposes = exp.select(count).from_(_table("consent", "purposes"))
+        granted = said.where(*asked_for("permissions"), _column("is_permitted", "permissions"))
+        free = purposes.where(
+            *asked_for("purposes"), exp.not_(_column("requires_consent", "purposes"))
         )
-        return exp.In(this=_column("customer_id", "customers"), query=exp.Subquery(this=allowed))
+        channels = purposes.where(*asked_for("purposes"))
+        said_of_all = (
+            said.where(*asked_for("permissions"))
+            .group_by(customer_id.copy())
+            .having(exp.GTE(this=count.copy(), expression=channels.subquery()))
+        )
+        customer = _column("customer_id", "customers")
+        return exp.paren(
+            exp.or_(
+                exp.In(this=customer, query=granted.subquery()),
+                exp.and_(
+                    exp.GT(this=free.subquery(), expression=exp.Literal.number(0)),
+                    exp.not_(exp.In(this=customer.copy(), query=said_of_all.subquery())),
+                ),
+            )
+        )
 
 
 def _column(name: str, table: str) -> exp.Column:
@@ -231,8 +251,8 @@ def _score(score: str) -> exp.Expression:
 def compile_segment(segment: Segment) -> Query:
     """Return the query of a segment's customers, who are all permitted for its purpose.
 
-    The gate is part of every segment's query, whatever the purpose: consent.permissions has a
-    row for purposes that need no consent too, and an objection turns it into a no.
+    The gate is part of every segment's query, whatever the purpose: of one that needs no consent
+    an objection makes a no.
     """
     compiler = _Compiler()
     condition = compiler.condition(segment.condition)

@@ -26,7 +26,7 @@ _NO_OBJECTOR = """
 profile_key not in (
     select profile_key from identity.customer_xref
     where is_current and is_known and customer_id not in (
-        select customer_id from consent.permissions where purpose = 'analytics' and is_permitted
+        select customer_id from customer_360.customers where is_analytics_permitted
     )
 )
 """

@@ -25,13 +25,54 @@ definitions as (
     from {{ source("segments", "definitions") }} as definitions
 ),
 
-permissions as (
+purposes as (
+    select
+        purposes.purpose,
+        purposes.channel,
+        purposes.requires_consent,
+    from {{ ref("purposes") }} as purposes
+),
+
+-- A segment without a channel may use any of its purpose.
+asked_for as (
+    select
+        purposes.purpose,
+        purposes.channel,
+        purposes.channel as asked_channel,
+        purposes.requires_consent,
+    from purposes
+    union all
+    select
+        purposes.purpose,
+        purposes.channel,
+        'any' as asked_channel,
+        purposes.requires_consent,
+    from purposes
+),
+
+channel_counts as (
+    select
+        asked_for.purpose,
+        asked_for.asked_channel,
+        bool_and(asked_for.requires_consent) as requires_consent,
+        count(*) as channel_count,
+    from asked_for
+    group by asked_for.purpose, asked_for.asked_channel
+),
+
+said as (
     select
         permissions.customer_id,
-        permissions.purpose,
-        permissions.channel,
+        asked_for.purpose,
+        asked_for.asked_channel,
+        bool_or(permissions.is_permitted) as is_permitted,
+        count(*) as channel_count,
     from {{ ref("permissions") }} as permissions
-    where permissions.is_permitted
+    inner join asked_for
+        on
+            permissions.purpose = asked_for.purpose
+            and permissions.channel = asked_for.channel
+    group by permissions.customer_id, asked_for.purpose, asked_for.asked_channel
 ),
 
 members_without_permission as (
@@ -43,13 +84,22 @@ members_without_permission as (
     from memberships
     left join definitions
         on memberships.segment = definitions.segment
-    where not exists (
-        select 1
-        from permissions
-        where
-            permissions.customer_id = memberships.customer_id
-            and permissions.purpose = memberships.purpose
-            and permissions.channel = coalesce(definitions.channel, permissions.channel)
+    left join channel_counts
+        on
+            memberships.purpose = channel_counts.purpose
+            and coalesce(definitions.channel, 'any') = channel_counts.asked_channel
+    left join said
+        on
+            memberships.customer_id = said.customer_id
+            and memberships.purpose = said.purpose
+            and coalesce(definitions.channel, 'any') = said.asked_channel
+    where not coalesce(
+        said.is_permitted
+        or (
+            not channel_counts.requires_consent
+            and coalesce(said.channel_count, 0) < channel_counts.channel_count
+        ),
+        false
     )
 )
 

@@ -7,13 +7,16 @@
 
 -- Where a purpose needs consent, somebody of this customer must once have granted it.
 with permissions as (
-    select * from {{ ref("permissions") }}
-),
-
-purposes as (
-    select distinct purposes.purpose
-    from {{ ref("stg_purposes") }} as purposes
-    where purposes.requires_consent
+    select
+        permissions.customer_id,
+        permissions.purpose,
+        permissions.channel,
+    from {{ ref("permissions") }} as permissions
+    inner join {{ ref("purposes") }} as purposes
+        on
+            permissions.purpose = purposes.purpose
+            and permissions.channel = purposes.channel
+    where permissions.is_permitted and purposes.requires_consent
 ),
 
 customer_xref as (
@@ -22,7 +25,7 @@ customer_xref as (
 ),
 
 grants as (
-    select distinct
+    select
         customer_xref.customer_id,
         consent_log.purpose,
     from {{ ref("consent_log") }} as consent_log
@@ -32,18 +35,11 @@ grants as (
 ),
 
 permitted_without_grant as (
-    select
-        permissions.customer_id,
-        permissions.purpose,
-        permissions.channel,
-    from permissions
-    inner join purposes
-        on permissions.purpose = purposes.purpose
-    left join grants
+    select permissions.* from permissions
+    anti join grants
         on
             permissions.customer_id = grants.customer_id
             and permissions.purpose = grants.purpose
-    where permissions.is_permitted and grants.customer_id is null
 )
 
 select * from permitted_without_grant

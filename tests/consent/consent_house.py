@@ -8,7 +8,9 @@ tell the published rules again in plain Python, without SQL.
 import datetime as dt
 import hmac
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -38,7 +40,8 @@ PURPOSES = [
     ("surveys", "consent", "email", True, None),
 ]
 REFUSALS = {"denied", "withdrawn"}
-MODELS = ("consent_log", "consent_state", "permissions")
+BY_CUSTOMER = ("consent_state", "permissions")
+MODELS = ("consent_log", *BY_CUSTOMER)
 TESTS = (
     "assert_no_marketing_segment_member_without_permission",
     "assert_every_refused_purpose_is_declared",
@@ -50,10 +53,10 @@ State = dict[tuple[str, str, str, str | None], tuple[str, bool]]
 
 @dataclass(frozen=True)
 class CompiledModels:
-    """The SQL of the room's models, of the log as dbt adds to it, and of the tests on them."""
+    """The SQL that adds to the room's models, that builds them anew, and of the tests on them."""
 
-    models: dict[str, str]
-    log_at_full_refresh: str
+    increments: dict[str, str]
+    full_refreshes: dict[str, str]
     tests: dict[str, str]
 
 
@@ -99,7 +102,8 @@ def compile_models(data_dir: Path) -> CompiledModels:
     """Compile the models as for a warehouse that holds a log already."""
     with duckdb.connect(str(data_dir / "warehouse.duckdb")) as connection:
         connection.execute("create schema consent")
-        connection.execute(create_table("consent_log"))
+        for model in MODELS:
+            connection.execute(create_table(model))
     manifest = load_manifest(load_settings())
     project = [
         *("--project-dir", str(DBT_PROJECT_DIR)),
@@ -108,21 +112,75 @@ def compile_models(data_dir: Path) -> CompiledModels:
         *("--log-path", str(data_dir / "logs")),
     ]
     compiled = data_dir / "target/compiled/cx_pipeline"
-    logs = []
+    kinds = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CX_DATA_DIR", str(data_dir))
-        for chosen in (["consent_log", "--full-refresh"], [*MODELS, *TESTS]):
+        for chosen in ([*MODELS, "--full-refresh"], [*MODELS, *TESTS]):
             done = dbtRunner(manifest=manifest).invoke(
                 ["compile", "--quiet", *project, "--select", *chosen]
             )
             assert done.success, done.exception
-            logs.append((compiled / "models/consent/consent_log.sql").read_text())
+            kinds.append(
+                {name: (compiled / f"models/consent/{name}.sql").read_text() for name in MODELS}
+            )
         DuckDBConnectionManager.close_all_connections()
     return CompiledModels(
-        models={name: (compiled / f"models/consent/{name}.sql").read_text() for name in MODELS},
-        log_at_full_refresh=logs[0],
+        full_refreshes=kinds[0],
+        increments=kinds[1],
         tests={name: (compiled / f"tests/{name}.sql").read_text() for name in TESTS},
     )
+
+
+class Relation(str):
+    """A table's name, as dbt's macros handle it."""
+
+    __slots__ = ()
+
+    @property
+    def identifier(self) -> str:
+        return self.split(".")[1]
+
+    def incorporate(self, path: dict[str, str]) -> "Relation":
+        return Relation(f"consent.{path['identifier']}")
+
+
+@cache
+def hooks_of(model: str, *, is_incremental: bool) -> tuple[list[str], list[str], str]:
+    """Return the SQL before and after a build of a model, and that which adds an increment to it.
+
+    The macros are those of the project, called as the model's config calls them; the increment lies
+    in the table `increment`.
+    """
+    source = (DBT_PROJECT_DIR / f"models/consent/{model}.sql").read_text()
+    macros = (DBT_PROJECT_DIR / "macros/by_customer.sql").read_text()
+    environment = jinja2.Environment(autoescape=False, extensions=["jinja2.ext.do"])
+    columns = [{"name": name} for name in columns_of(model)]
+
+    def macro_return(value: str) -> str:
+        return value
+
+    def render(text: str, **more: Any) -> str:
+        return environment.from_string(text).render(
+            this=Relation(f"consent.{model}"),
+            ref=lambda name: f"{'staging' if name.startswith('stg_') else 'consent'}.{name}",
+            source=lambda schema, name: f"{schema}.{name}",
+            is_incremental=lambda: is_incremental,
+            get_quoted_csv=", ".join,
+            **{"return": macro_return},
+            **more,
+        )
+
+    config: dict[str, Any] = {}
+    render(source.split("\n}}\n")[0] + "}}", config=config.update)
+    before = [render(macros + hook).strip() for hook in config["pre_hook"]]
+    after = [render(macros + config["post_hook"])]
+    call = "{{ get_incremental_by_customer_sql(arguments) }}"
+    arguments = {
+        "target_relation": Relation(f"consent.{model}"),
+        "temp_relation": "increment",
+        "dest_columns": columns,
+    }
+    return [sql for sql in before if sql], after, render(macros + call, arguments=arguments)
 
 
 def rendered_permitted(
@@ -130,12 +188,13 @@ def rendered_permitted(
 ) -> str:
     """Return the SQL of the macro permitted()."""
     macro = (DBT_PROJECT_DIR / "macros/permitted.sql").read_text()
+    names = {"int_consent__known_customers": "known_customers"}
     call = "{{ permitted(purpose, channel, customer_id) }}"
     return (
         jinja2.Environment(autoescape=False)
         .from_string(macro + call)
         .render(
-            ref=lambda model: f"consent.{model}",
+            ref=lambda model: f"consent.{names.get(model, model)}",
             purpose=purpose,
             channel=channel,
             customer_id=customer_id,
@@ -143,14 +202,20 @@ def rendered_permitted(
     )
 
 
-def create_table(model: str) -> str:
-    """Return the DDL of a table of the room, as its contract has it."""
+@cache
+def columns_of(model: str) -> dict[str, str]:
+    """Return the types of a model's columns by name, as its contract has them."""
     described = yaml.safe_load(
         (DBT_PROJECT_DIR / "models/consent/_consent__models.yml").read_text()
     )
     (columns,) = [m["columns"] for m in described["models"] if m["name"] == model]
-    names = ", ".join(f"{column['name']} {column['data_type']}" for column in columns)
-    return f"create table consent.{model} ({names})"
+    return {column["name"]: column["data_type"] for column in columns}
+
+
+def create_table(model: str) -> str:
+    """Return the DDL of a table of the room."""
+    columns = ", ".join(f"{name} {kind}" for name, kind in columns_of(model).items())
+    return f"create table consent.{model} ({columns})"
 
 
 def create_inputs(connection: duckdb.DuckDBPyConnection) -> None:
@@ -181,6 +246,9 @@ def create_inputs(connection: duckdb.DuckDBPyConnection) -> None:
         create table identity.contact_points (
             profile_key uuid, contact_point_type varchar, value varchar
         );
+        create view consent.known_customers as
+            select customer_id from identity.customer_xref where is_current and is_known;
+        create view consent.purposes as select * from staging.stg_purposes;
         create table segments.memberships (
             customer_id varchar, segment varchar, purpose varchar, entered_at date, left_at date,
             is_current boolean
@@ -188,7 +256,6 @@ def create_inputs(connection: duckdb.DuckDBPyConnection) -> None:
         create table segments.definitions (segment varchar, channel varchar);
         """
     )
-    connection.execute("insert into staging.stg_as_of values ($1)", [AS_OF])
     connection.executemany(
         "insert into staging.stg_purposes values ($1, $1, 'use', $2, $3, $4, $5)", PURPOSES
     )
@@ -202,6 +269,10 @@ class ConsentHouse:
     statements: dict[str, Statement] = field(default_factory=dict)
     unsubscribed: list[Statement] = field(default_factory=list)
     customer_of: dict[str, str] = field(default_factory=dict)
+    as_of: dt.date = AS_OF
+    built: set[str] = field(default_factory=set)
+    mapped: dict[str, str] = field(default_factory=dict)
+    loads: int = 0
 
     def __post_init__(self) -> None:
         self.connection = duckdb.connect()
@@ -234,47 +305,55 @@ class ConsentHouse:
         """Put an unsubscribe click on a marketing message into staging."""
         self.unsubscribed.append(replace(statement, purpose="marketing", status="withdrawn"))
 
-    def run(self, *, full_refresh: bool = False) -> None:
+    def run(self, *, full_refresh: bool = False, models: tuple[str, ...] = BY_CUSTOMER) -> None:
         """Build the room as one run of the pipeline does."""
         self._write_inputs()
         self.add_to_log(full_refresh=full_refresh)
-        for model in ("consent_state", "permissions"):
-            self.connection.execute(
-                f"create or replace table consent.{model} as {self.compiled.models[model]}"
-            )
+        for model in models:
+            is_incremental = model in self.built and not full_refresh
+            before, after, add = hooks_of(model, is_incremental=is_incremental)
+            if is_incremental:
+                add = f"create temp table increment as {self.compiled.increments[model]};{add};"
+                add += "drop table increment"
+            else:
+                anew = self.compiled.full_refreshes[model]
+                add = f"create or replace table consent.{model} as {anew}"
+            for sql in ("begin", *before, add, *after, "commit"):
+                self.connection.execute(sql)
+            self.built.add(model)
 
     def add_to_log(self, *, full_refresh: bool = False) -> None:
-        models = self.compiled.models
-        log = self.compiled.log_at_full_refresh if full_refresh else models["consent_log"]
-        self.connection.execute(f"insert into consent.consent_log by name {log}")
+        kind = self.compiled.full_refreshes if full_refresh else self.compiled.increments
+        self.connection.execute(f"insert into consent.consent_log by name {kind['consent_log']}")
+
+    def judged(self, model: str = "permissions") -> set[str]:
+        """Return whose rows the last increment built anew."""
+        return {customer for (customer,) in self.query(f"from customers_to_judge_for_{model}")}
+
+    def tables(self) -> dict[str, list[tuple]]:
+        """Return all rows of the tables that are built by customer."""
+        return {model: self.query(f"from consent.{model} order by all") for model in BY_CUSTOMER}
+
+    def rebuilt(self) -> dict[str, list[tuple]]:
+        """Return what the tables would hold if they were built anew from the same log."""
+        self.query("begin")
+        for model in BY_CUSTOMER:
+            anew = self.compiled.full_refreshes[model]
+            self.query(f"create or replace table consent.{model} as {anew}")
+        tables = self.tables()
+        self.query("rollback")
+        return tables
 
     def _write_inputs(self) -> None:
         for table in (
             "staging.stg_consent_events",
             "staging.stg_message_events",
-            "identity.customer_xref",
             "identity.contact_points",
+            "staging.stg_as_of",
         ):
             self.connection.execute(f"delete from {table}")
-        xref, contact_points = [], []
-        for known_as, customer in self.customer_of.items():
-            identifier_type, value = known_as.split(":", 1)
-            key = self.profile_key(known_as)
-            xref.append(
-                {
-                    "profile_key": key,
-                    "identifier_type": identifier_type,
-                    "customer_id": customer,
-                    "is_known": True,
-                    "is_current": True,
-                }
-            )
-            if identifier_type in {"email", "phone"}:
-                contact_points.append(
-                    {"profile_key": key, "contact_point_type": identifier_type, "value": value}
-                )
-        self._insert("identity.customer_xref", xref)
-        self._insert("identity.contact_points", contact_points)
+        self.query("insert into staging.stg_as_of values ($1)", self.as_of)
+        self._write_map()
         self._insert(
             "staging.stg_consent_events",
             [
@@ -304,6 +383,63 @@ class ConsentHouse:
                 for said in self.unsubscribed
             ],
         )
+
+    def _write_map(self) -> None:
+        """Write who is who as identity does: a key that moved ends one stay and begins another."""
+        self.loads += 1
+        now = NOON + dt.timedelta(minutes=self.loads)
+        for known_as in self.mapped.keys() - self.customer_of.keys():
+            self.query(
+                "delete from identity.customer_xref where profile_key = $1",
+                self.profile_key(known_as),
+            )
+        moved = [
+            known_as
+            for known_as, customer in self.customer_of.items()
+            if self.mapped.get(known_as) != customer
+        ]
+        for known_as in moved:
+            self.query(
+                "update identity.customer_xref set valid_to = $1, is_current = false "
+                "where profile_key = $2 and is_current",
+                now,
+                self.profile_key(known_as),
+            )
+        self._insert(
+            "identity.customer_xref",
+            [
+                {
+                    "profile_key": self.profile_key(known_as),
+                    "identifier_type": known_as.split(":")[0],
+                    "customer_id": self.customer_of[known_as],
+                    "valid_from": now,
+                    "is_current": True,
+                }
+                for known_as in moved
+            ],
+        )
+        known = {
+            customer
+            for known_as, customer in self.customer_of.items()
+            if not known_as.startswith("cookie_id:")
+        }
+        self.query(
+            "update identity.customer_xref set is_known = list_contains($1, customer_id)",
+            sorted(known),
+        )
+        self._insert(
+            "identity.contact_points",
+            [
+                {
+                    "profile_key": self.profile_key(known_as),
+                    "contact_point_type": known_as.split(":")[0],
+                    "value": known_as.split(":")[1],
+                }
+                for known_as in self.customer_of
+                if known_as.split(":")[0] in {"email", "phone"}
+            ],
+        )
+        self.mapped = dict(self.customer_of)
 
     def _who(self, said: Statement) -> dict[str, Any]:
         return {
@@ -353,9 +489,27 @@ class ConsentHouse:
         )
         return {tuple(row[:3]): row[3] for row in rows}
 
-    def may(self, customer: str, purpose: str, channel: str) -> bool:
-        """Ask as the macro does: no row means no."""
-        return self.permissions().get((customer, purpose, channel), False)
+    def may(self, customer: str, purpose: str, channel: str | None = None) -> bool:
+        """Ask with the macro."""
+        asked = rendered_permitted(purpose, channel, "asked.customer_id")
+        one = f"select {asked} from (select $1 as customer_id) as asked"
+        ((answer,),) = self.query(one, customer)
+        return answer
+
+    def answers(self, customers: Iterable[str]) -> dict[tuple[str, str, str | None], bool]:
+        """Return what the macro says of every purpose and channel, and of any channel (None)."""
+        asked = [(purpose, channel) for purpose, _, channel, _, _ in PURPOSES]
+        asked += [(purpose, None) for purpose in dict(asked)] + [("profiling", None)]
+        columns = ", ".join(rendered_permitted(*place) for place in asked)
+        rows = self.query(
+            f"select customer_id, {columns} from (select unnest($1) as customer_id) as people",
+            list(customers),
+        )
+        return {
+            (customer, *place): answer
+            for customer, *found in rows
+            for place, answer in zip(asked, found, strict=True)
+        }
 
 
 def expected_state(
@@ -429,6 +583,24 @@ def _status_of(final: list[Statement], days: int | None, as_of: dt.date) -> str:
     return "expired" if ends and min(ends).date() <= as_of else "granted"
 
 
+def known_customers(customer_of: dict[str, str]) -> set[str]:
+    """Return the customers of whom more than a browser is known."""
+    return {c for known_as, c in customer_of.items() if not known_as.startswith("cookie_id:")}
+
+
+def stated_places(state: State, customer_of: dict[str, str]) -> set[tuple[str, str, str]]:
+    """Tell of which customer, purpose and channel permissions has a row."""
+    needs_consent = {(purpose, channel): needs for purpose, _, channel, needs, _ in PURPOSES}
+    known = known_customers(customer_of)
+    return {
+        (customer, purpose, channel)
+        for (customer, purpose, channel, _), (status, _) in state.items()
+        if status != "never_asked"
+        and (purpose, channel) in needs_consent
+        and (needs_consent[purpose, channel] or customer in known)
+    }
+
+
 def permitted_channels(
     state: State, customer_of: dict[str, str]
 ) -> dict[tuple[str, str, str], bool]:
@@ -437,7 +609,7 @@ def permitted_channels(
     stating = {customer for customer, *_ in state}
     answers = {}
     for purpose, _, channel, needs_consent, _ in PURPOSES:
-        for customer in stating if needs_consent else set(customer_of.values()):
+        for customer in stating if needs_consent else known_customers(customer_of):
             spoken = {
                 point: is_permitted
                 for (c, p, ch, point), (_, is_permitted) in state.items()

@@ -278,6 +278,62 @@ def test_the_log_takes_a_repetition_once_and_a_correction_as_a_further_row(house
     assert house.may("ann", "marketing", "email")
 
 
+def test_a_day_judges_only_the_customers_that_it_moved(house):
+    house.knows(**ANN, bea=["crm_id:2", "email:desk@x.dk"], cai=["crm_id:3"])
+    house.say(
+        by_email("s1", "granted"),
+        Statement("s2", crm_id="3", email="desk@x.dk", channel="email"),
+        Statement("s3", crm_id="2", captured_at=dt.datetime.combine(AS_OF, dt.time()) + 4 * DAY),
+    )
+    house.run()
+    house.run()
+    assert house.judged() == house.judged("consent_state") == set()
+    house.say(by_email("s4", "denied", load_id=2))
+    house.run()
+    assert house.judged() == house.judged("consent_state") == {"ann"}
+    # Cai spoke for an address of Bea's.
+    denied = Statement("s5", crm_id="3", email="desk@x.dk", channel="email", status="denied")
+    house.say(replace(denied, load_id=3))
+    house.run()
+    assert house.judged() == {"bea", "cai"}
+    house.unsubscribe(Statement("m1", email="desk@x.dk", channel="email", load_id=4))
+    house.run()
+    assert house.judged() == {"bea", "cai"}
+    house.as_of += 3 * DAY
+    house.run()
+    assert house.judged() == {"bea"}, "her grant was dated ahead"
+    assert house.may("bea", "marketing", "sms")
+    house.as_of += 21 * DAY
+    house.run()
+    assert house.judged() == {"bea"}, "and has run out"
+    assert not house.may("bea", "marketing", "sms")
+    house.knows(ann=["crm_id:3"])
+    house.run()
+    assert house.judged() == {"ann", "cai"}
+    house.say(Statement("s3", crm_id="1", load_id=5))
+    house.run()
+    assert house.judged() == {"ann", "bea"}, "who is corrected said something else before"
+
+
+def test_everybody_is_judged_anew_where_the_ground_has_moved(house):
+    house.knows(**ANN, bea=["crm_id:2"])
+    house.say(by_email("s1", "granted"), Statement("s2", crm_id="2", channel="fax"))
+    house.run()
+    house.query("update staging.stg_purposes set channel = 'fax' where channel = 'post'")
+    house.run()
+    assert house.judged() == {"ann", "bea"}
+    assert house.tables() == house.rebuilt()
+    house.query("update consent.evidence_of_consent_state set judged_on = '2190-01-01'")
+    house.run()
+    assert house.judged("consent_state") == {"ann", "bea"}
+    house.query("delete from consent.evidence_of_permissions")
+    house.run()
+    assert house.judged() == {"ann", "bea"}
+    house.customer_of.pop("phone:+4520000001")
+    house.run()
+    assert house.judged() == {"ann", "bea"}
+
+
 def test_a_purpose_or_channel_that_config_does_not_name_is_never_permitted(house):
     house.knows(**ANN)
     house.say(

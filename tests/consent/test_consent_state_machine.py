@@ -1,4 +1,7 @@
-"""Whatever is said, corrected, merged and split: the tables hold what the published rules say."""
+"""Whatever is said, corrected, merged and split: the tables hold what the published rules say.
+
+And whatever day by day is added to them is what they would hold if they were built anew.
+"""
 
 import datetime as dt
 from dataclasses import replace
@@ -14,9 +17,10 @@ from tests.consent.consent_house import (
     Statement,
     expected_state,
     permitted_channels,
+    stated_places,
 )
 
-CUSTOMERS = ["ann", "bea", "office"]
+CUSTOMERS = ["ann", "bea", "office", "visitor"]
 EMAILS = ["a@x.dk", "b@x.dk", "desk@x.dk"]
 PHONES = ["+4520000001", "+4520000002"]
 CRM_IDS = ["1", "2", "3"]
@@ -29,7 +33,10 @@ MOMENTS = [
 
 @st.composite
 def some_statements(draw: st.DrawFn) -> Statement:
-    purpose = draw(st.sampled_from(["marketing", "surveys", "analytics", "service", "profiling"]))
+    # Marketing runs out.
+    purpose = draw(
+        st.sampled_from(["marketing"] * 4 + ["surveys", "analytics", "service", "profiling"])
+    )
     return Statement(
         id=draw(st.sampled_from([f"s{number}" for number in range(12)])),
         crm_id=draw(st.sampled_from([None, *CRM_IDS])),
@@ -44,7 +51,7 @@ def some_statements(draw: st.DrawFn) -> Statement:
 
 
 class ConsentMachine(RuleBasedStateMachine):
-    """Statements arrive, come again, are corrected; customers merge and split."""
+    """Statements arrive, come again, are corrected; customers merge and split; days pass."""
 
     compiled: CompiledModels
 
@@ -63,6 +70,7 @@ class ConsentMachine(RuleBasedStateMachine):
             ann=["crm_id:1", "email:a@x.dk", "phone:+4520000001"],
             bea=["crm_id:2", "crm_id:3", "email:b@x.dk", "phone:+4520000002"],
             office=["email:desk@x.dk"],
+            visitor=["cookie_id:v"],
         )
 
     @rule(statements=st.lists(some_statements(), min_size=1, max_size=4))
@@ -95,18 +103,44 @@ class ConsentMachine(RuleBasedStateMachine):
         known_as = data.draw(st.sampled_from(sorted(self.house.customer_of)))
         self.house.customer_of[known_as] = customer
 
+    @rule(days=st.sampled_from([1, 4, 20]))
+    def days_pass(self, days: int) -> None:
+        self.house.as_of += dt.timedelta(days=days)
+
+    @rule(data=st.data())
+    def an_identifier_is_blocked(self, data: st.DataObject) -> None:
+        known_as = data.draw(st.sampled_from(sorted(self.house.customer_of)))
+        if len(self.house.customer_of) > 5:
+            self.house.customer_of.pop(known_as)
+
+    @rule(statements=st.lists(some_statements(), min_size=1, max_size=2))
+    def a_run_is_killed_between_the_tables(self, statements: list[Statement]) -> None:
+        self.somebody_speaks_or_is_corrected(statements)
+        self.house.run(models=("consent_state",))
+
     @invariant()
     def the_room_keeps_its_rules(self) -> None:
         self.house.run()
         self._the_tables_say_what_the_rules_say()
+        assert self.house.tables() == self.house.rebuilt()
         self._the_log_only_grows()
         self._nobody_is_permitted_what_nobody_of_them_granted()
 
     def _the_tables_say_what_the_rules_say(self) -> None:
         said = [*self.house.statements.values(), *self.house.unsubscribed]
-        state = expected_state(said, self.house.customer_of)
-        assert self.house.state() == state
-        assert self.house.permissions() == permitted_channels(state, self.house.customer_of)
+        house = self.house
+        state = expected_state(said, house.customer_of, house.as_of)
+        assert house.state() == state
+        permitted = permitted_channels(state, house.customer_of)
+        permissions = house.permissions()
+        assert set(permissions) == stated_places(state, house.customer_of)
+        assert permissions == {place: permitted[place] for place in permissions}
+        for (customer, purpose, channel), answer in house.answers([*CUSTOMERS, "nobody"]).items():
+            assert answer == any(
+                is_permitted
+                for (c, p, ch), is_permitted in permitted.items()
+                if (c, p) == (customer, purpose) and channel in {ch, None}
+            )
 
     def _the_log_only_grows(self) -> None:
         log = self.house.log()

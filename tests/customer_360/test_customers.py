@@ -55,8 +55,9 @@ def test_what_was_watched_is_not_told_of_those_who_object_to_analytics(demo_comp
             "where touchpoint_count_90d > 0 and order_count > 0 order by customer_id limit 1"
         ).fetchall()
         connection.execute(
-            "update consent.permissions set is_permitted = false "
-            "where customer_id = $1 and purpose = 'analytics'",
+            "insert into consent.permissions "
+            "select $1, purpose, channel, 'withdrawn', 'objected: withdrawn', false "
+            "from consent.purposes where purpose = 'analytics'",
             [objector],
         )
         connection.execute(f"create temp table customers as {customers}")

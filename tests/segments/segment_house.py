@@ -29,7 +29,7 @@ CATALOGUE = Catalogue(
         "channels": LIST,
     },
     channels={
-        "analytics": ("web",),
+        "analytics": ("web", "store"),
         "marketing": ("email", "sms"),
     },
 )
@@ -73,11 +73,18 @@ create table experience.cases (profile_key varchar, event_date date, is_open boo
 create table experience.feedback (
     profile_key varchar, event_date date, metric varchar, nps_group varchar
 );
+create table consent.purposes as from (values
+    ('analytics', 'web', false), ('analytics', 'store', false),
+    ('marketing', 'email', true), ('marketing', 'sms', true)
+) as p (purpose, channel, requires_consent);
+create view consent.known_customers as select customer_id from customer_360.customers;
 create table consent.permissions as
-select customer_id, 'analytics' as purpose, 'web' as channel, customer_id <> 'eve' as is_permitted
-from customer_360.customers
-union all values ('ann', 'marketing', 'email', true), ('ann', 'marketing', 'sms', false),
-    ('bob', 'marketing', 'email', false), ('dea', 'marketing', 'sms', true);
+from (values
+    ('eve', 'analytics', 'web', false), ('eve', 'analytics', 'store', false),
+    ('bob', 'analytics', 'store', false), ('cai', 'analytics', 'web', true),
+    ('ann', 'marketing', 'email', true), ('ann', 'marketing', 'sms', false),
+    ('bob', 'marketing', 'email', false), ('dea', 'marketing', 'sms', true)
+) as p (customer_id, purpose, channel, is_permitted);
 """
 
 

@@ -139,9 +139,16 @@ def test_a_segment_asks_for_permission_as_the_models_do(house, purpose, channel)
     assert found == {customer for (customer,) in permitted}
 
 
-def test_without_any_permission_nobody_is_in():
+def test_an_objection_on_one_channel_leaves_the_others(house):
+    assert members(house, EVERYBODY, channel="web") == {"ann", "bob", "cai", "dea"}
+    assert members(house, EVERYBODY, channel="store") == {"ann", "cai", "dea"}
+
+
+def test_where_nothing_is_known_of_a_purpose_nobody_is_in():
     con = open_house()
     con.execute("delete from consent.permissions")
+    assert members(con, EVERYBODY, purpose="marketing") == set()
+    con.execute("delete from consent.purposes")
 
     assert members(con, EVERYBODY) == set()
 

@@ -256,12 +256,9 @@ def test_no_published_map_leads_to_who_objects_to_analytics(publish_now, warehou
         ) as xref (profile_key, customer_id, is_known, is_current);
         create view customer_360.customer_profiles as
             select profile_key, customer_id from identity.customer_xref where is_current;
-        create schema consent;
-        create table consent.permissions as from (values
-            ('ann', 'analytics', true), ('bob', 'analytics', true),
-            ('objector', 'analytics', false),
-            ('objector', 'service', true)
-        ) as permissions (customer_id, purpose, is_permitted);
+        create or replace table customer_360.customers as from (values
+            ('ann', true), ('bob', true), ('objector', false)
+        ) as customers (customer_id, is_analytics_permitted);
         """
     )
 

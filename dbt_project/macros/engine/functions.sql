@@ -161,3 +161,17 @@
 {% macro spark__text_hash(text) -%}
     hash({{ text }})
 {%- endmacro %}
+
+
+{# Whether a table can lose the rows of some customers; on Spark it is written whole each time. #}
+{% macro can_judge_some() -%}
+    {{ return(adapter.dispatch('can_judge_some')()) }}
+{%- endmacro %}
+
+{% macro duckdb__can_judge_some() -%}
+    {{ return(true) }}
+{%- endmacro %}
+
+{% macro spark__can_judge_some() -%}
+    {{ return(false) }}
+{%- endmacro %}

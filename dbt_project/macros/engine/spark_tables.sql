@@ -40,7 +40,9 @@
 {% materialization incremental, adapter='spark' %}
     {%- set relation = this.incorporate(type='table') -%}
     {{ run_hooks(pre_hooks) }}
-    {%- if load_cached_relation(this) and not should_full_refresh() -%}
+    {#- By customer means by all of them here: can_judge_some() is false. -#}
+    {%- set is_whole = config.get('incremental_strategy') == 'by_customer' or should_full_refresh() -%}
+    {%- if load_cached_relation(this) and not is_whole -%}
         {%- set fresh = relation.incorporate(path={'identifier': relation.identifier ~ '__dbt_new'}) -%}
         {%- do spark_write(fresh, compiled_code) -%}
         {%- do spark_write(relation, spark_kept_and_fresh(relation, fresh)) -%}

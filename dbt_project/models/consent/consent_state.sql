@@ -1,8 +1,18 @@
-with consent_log as (
-    select * from {{ ref("consent_log") }}
-),
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="by_customer",
+        on_schema_change="append_new_columns",
+        pre_hook=[
+            "{{ note_evidence(evidence_of_consent()) }}",
+            "{{ expect_evidence('consent_state') }}",
+            "{{ find_customers_to_judge(this) if judges_some() else '' }}",
+        ],
+        post_hook="{{ keep_evidence() }}",
+    )
+}}
 
-purposes as (
+with purposes as (
     select * from {{ ref("stg_purposes") }}
 ),
 
@@ -12,13 +22,62 @@ customer_xref as (
         customer_xref.identifier_type,
         customer_xref.customer_id,
     from {{ source("identity", "customer_xref") }} as customer_xref
-    where customer_xref.is_current
+    where
+        customer_xref.is_current
+        {% if judges_some() %}
+            and customer_xref.customer_id in (
+                select judged.customer_id from {{ customers_to_judge() }} as judged
+            )
+        {% endif %}
 ),
 
--- An old data set is judged today, a data set of today by its own last day.
+{% if judges_some() %}
+    statements as (
+        select * from {{ ref("consent_log") }}
+    ),
+
+    -- Their own contact points, and those that they spoke for.
+    their_keys as (
+        select customer_xref.profile_key from customer_xref
+        union
+        select statements.contact_point_key as profile_key
+        from statements
+        inner join customer_xref
+            on statements.profile_key = customer_xref.profile_key
+        where statements.contact_point_key is not null
+    ),
+
+    their_statements as (
+        select
+            statements.statement_source,
+            statements.consent_event_id,
+        from statements
+        where statements.profile_key in (select their_keys.profile_key from their_keys)
+        union
+        select
+            statements.statement_source,
+            statements.consent_event_id,
+        from statements
+        where statements.contact_point_key in (select their_keys.profile_key from their_keys)
+    ),
+
+    -- In all their revisions, as the latest may be about somebody else.
+    consent_log as (
+        select statements.* from statements
+        inner join their_statements
+            on
+                statements.statement_source = their_statements.statement_source
+                and statements.consent_event_id = their_statements.consent_event_id
+    ),
+{% else %}
+    consent_log as (
+        select * from {{ ref("consent_log") }}
+    ),
+{% endif %}
+
 clock as (
-    select greatest(stg_as_of.as_of_date, cast({{ now_utc() }} as date)) as judged_on
-    from {{ ref("stg_as_of") }} as stg_as_of
+    select {{ judged_on() }} as judged_on
+    from {{ ref("stg_as_of") }}
 ),
 
 -- A correction takes the place of what it corrects.

@@ -1,94 +1,81 @@
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="by_customer",
+        on_schema_change="append_new_columns",
+        pre_hook=[
+            "{{ expect_evidence('consent_state') }}",
+            "{{ expect_evidence('permissions') }}",
+            "{{ note_evidence('select * from ' ~ evidence_of('consent_state')) }}",
+            "{{ find_customers_to_judge(ref('consent_state')) if judges_some() else '' }}",
+        ],
+        post_hook="{{ keep_evidence() }}",
+    )
+}}
+-- depends_on: {{ ref("consent_log") }}
+
 with consent_state as (
     select * from {{ ref("consent_state") }} as consent_state
-    where consent_state.status <> 'never_asked'
+    where
+        consent_state.status <> 'never_asked'
+        {% if judges_some() %}
+            and consent_state.customer_id in (
+                select judged.customer_id from {{ customers_to_judge() }} as judged
+            )
+        {% endif %}
 ),
 
 purposes as (
     select * from {{ ref("stg_purposes") }}
 ),
 
-contact_points as (
-    select
-        contact_points.profile_key,
-        contact_points.contact_point_type,
-    from {{ ref("contact_points") }} as contact_points
-),
-
 customer_xref as (
     select
         customer_xref.profile_key,
+        customer_xref.identifier_type,
         customer_xref.customer_id,
         customer_xref.is_known,
     from {{ source("identity", "customer_xref") }} as customer_xref
-    where customer_xref.is_current
+    where
+        customer_xref.is_current
+        {% if judges_some() %}
+            and customer_xref.customer_id in (
+                select judged.customer_id from {{ customers_to_judge() }} as judged
+            )
+        {% endif %}
 ),
 
--- What needs consent has a row only where somebody has said something: no row means no.
-customer_purposes as (
-    select
-        stating_customers.customer_id,
-        purposes.purpose,
-        purposes.channel,
-        purposes.legal_basis,
-        purposes.requires_consent,
-    from (select distinct consent_state.customer_id from consent_state) as stating_customers
-    cross join purposes
-    where purposes.requires_consent
-    union all by name
-    select
-        known_customers.customer_id,
-        purposes.purpose,
-        purposes.channel,
-        purposes.legal_basis,
-        purposes.requires_consent,
-    from
-        (
-            select distinct customer_xref.customer_id
-            from customer_xref
-            where customer_xref.is_known
-        ) as known_customers
-    cross join purposes
-    where not purposes.requires_consent
+known_customers as (
+    select distinct customer_xref.customer_id
+    from customer_xref
+    where customer_xref.is_known
 ),
 
-said_of_customer as (
-    select * from consent_state
-    where consent_state.contact_point_key is null
-),
-
-said_of_contact_points as (
+-- What was said of the customer, and of those contact points that have a word of their own.
+said as (
     select
         consent_state.customer_id,
         consent_state.purpose,
         consent_state.channel,
-        bool_or(consent_state.is_permitted) as has_permitted,
+        max(consent_state.status) filter (where consent_state.contact_point_key is null)
+            as customer_status,
+        bool_or(consent_state.is_permitted) filter (where consent_state.contact_point_key is null)
+            as is_customer_permitted,
         arg_max(
             consent_state.status,
             row(consent_state.captured_at, consent_state.status)
-        ) as last_status,
+        ) filter (where consent_state.contact_point_key is not null) as contact_point_status,
+        bool_or(consent_state.is_permitted) filter (
+            where consent_state.contact_point_key is not null
+        ) as has_permitted_contact_point,
     from consent_state
-    where consent_state.contact_point_key is not null
-    group by all
+    group by consent_state.customer_id, consent_state.purpose, consent_state.channel
 ),
 
 -- Where every stated contact point is refused, one without a word of its own may still be open.
 refused_contact_points as (
-    select * from said_of_contact_points
-    where not said_of_contact_points.has_permitted
-),
-
-refusing_customer_contact_points as (
-    select distinct
-        customer_xref.customer_id,
-        contact_points.profile_key as contact_point_key,
-        contact_points.contact_point_type,
-    from contact_points
-    inner join customer_xref
-        on contact_points.profile_key = customer_xref.profile_key
-    where
-        customer_xref.customer_id in (
-            select refused_contact_points.customer_id from refused_contact_points
-        )
+    select * from said
+    where not said.has_permitted_contact_point
 ),
 
 with_open_contact_point as (
@@ -97,64 +84,59 @@ with_open_contact_point as (
         refused_contact_points.purpose,
         refused_contact_points.channel,
     from refused_contact_points
-    inner join refusing_customer_contact_points
+    inner join customer_xref
         on
-            refused_contact_points.customer_id = refusing_customer_contact_points.customer_id
-            and refusing_customer_contact_points.contact_point_type
+            refused_contact_points.customer_id = customer_xref.customer_id
+            and customer_xref.identifier_type
             = {{ contact_point_type("refused_contact_points.channel") }}
     left join consent_state
         on
             refused_contact_points.customer_id = consent_state.customer_id
             and refused_contact_points.purpose = consent_state.purpose
             and refused_contact_points.channel = consent_state.channel
-            and refusing_customer_contact_points.contact_point_key
-            = consent_state.contact_point_key
+            and customer_xref.profile_key = consent_state.contact_point_key
     where consent_state.contact_point_key is null
 ),
 
 weighed as (
     select
-        customer_purposes.*,
-        said_of_customer.status as customer_status,
-        said_of_contact_points.last_status as contact_point_status,
-        coalesce(said_of_contact_points.has_permitted, false) as has_permitted_contact_point,
-        coalesce(said_of_customer.is_permitted, not customer_purposes.requires_consent)
-        and (
-            said_of_contact_points.customer_id is null
-            or with_open_contact_point.customer_id is not null
-        ) as is_customer_permitted,
-    from customer_purposes
-    left join said_of_customer
+        said.customer_id,
+        said.purpose,
+        said.channel,
+        said.customer_status,
+        said.contact_point_status,
+        purposes.legal_basis,
+        purposes.requires_consent,
+        coalesce(said.has_permitted_contact_point, false)
+        or (
+            coalesce(said.is_customer_permitted, not purposes.requires_consent)
+            and (
+                said.has_permitted_contact_point is null
+                or with_open_contact_point.customer_id is not null
+            )
+        ) as is_permitted,
+    from said
+    inner join purposes
         on
-            customer_purposes.customer_id = said_of_customer.customer_id
-            and customer_purposes.purpose = said_of_customer.purpose
-            and customer_purposes.channel = said_of_customer.channel
-    left join said_of_contact_points
-        on
-            customer_purposes.customer_id = said_of_contact_points.customer_id
-            and customer_purposes.purpose = said_of_contact_points.purpose
-            and customer_purposes.channel = said_of_contact_points.channel
+            said.purpose = purposes.purpose
+            and said.channel = purposes.channel
+    left join known_customers
+        on said.customer_id = known_customers.customer_id
     left join with_open_contact_point
         on
-            customer_purposes.customer_id = with_open_contact_point.customer_id
-            and customer_purposes.purpose = with_open_contact_point.purpose
-            and customer_purposes.channel = with_open_contact_point.channel
+            said.customer_id = with_open_contact_point.customer_id
+            and said.purpose = with_open_contact_point.purpose
+            and said.channel = with_open_contact_point.channel
+    -- What needs no consent is permitted to whom we know; of a nameless visitor no row says yes.
+    where purposes.requires_consent or known_customers.customer_id is not null
 ),
 
 decided as (
     select
-        weighed.customer_id,
-        weighed.purpose,
-        weighed.channel,
-        weighed.legal_basis,
-        weighed.requires_consent,
-        weighed.has_permitted_contact_point or weighed.is_customer_permitted as is_permitted,
+        weighed.*,
         case
-            when
-                weighed.requires_consent
-                and (weighed.has_permitted_contact_point or weighed.is_customer_permitted)
-                then 'granted'
-            else coalesce(weighed.contact_point_status, weighed.customer_status, 'never_asked')
+            when weighed.requires_consent and weighed.is_permitted then 'granted'
+            else coalesce(weighed.contact_point_status, weighed.customer_status)
         end as status,
     from weighed
 ),

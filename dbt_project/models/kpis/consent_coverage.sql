@@ -7,6 +7,16 @@ with permissions as (
     from {{ ref("permissions") }} as permissions
 ),
 
+-- What needs consent is left out where nobody was ever asked for any.
+purposes as (
+    select
+        purposes.purpose,
+        purposes.channel,
+        purposes.requires_consent,
+    from {{ ref("purposes") }} as purposes
+    where not purposes.requires_consent or exists (select 1 from permissions)
+),
+
 customers as (
     select
         customers.customer_id,
@@ -19,32 +29,21 @@ as_of as (
 ),
 
 -- A purpose may be used when one of its channels may.
-permitted_customers as (
+asked_for as (
     select
-        permissions.customer_id,
-        permissions.purpose,
-        permissions.channel,
-    from permissions
-    where permissions.is_permitted
-    union
+        purposes.purpose,
+        purposes.channel,
+        purposes.requires_consent,
+        1 as channel_count,
+    from purposes
+    union all
     select
-        permissions.customer_id,
-        permissions.purpose,
+        purposes.purpose,
         'any' as channel,
-    from permissions
-    where permissions.is_permitted
-),
-
-purposes as (
-    select distinct
-        permissions.purpose,
-        permissions.channel,
-    from permissions
-    union
-    select distinct
-        permissions.purpose,
-        'any' as channel,
-    from permissions
+        bool_and(purposes.requires_consent) as requires_consent,
+        count(*) as channel_count,
+    from purposes
+    group by purposes.purpose
 ),
 
 customers_by_country as (
@@ -55,42 +54,84 @@ customers_by_country as (
     group by customers.country
 ),
 
-permitted_by_country as (
+said as (
     select
-        permitted_customers.purpose,
-        permitted_customers.channel,
+        permissions.customer_id,
+        permissions.purpose,
+        permissions.channel,
+        permissions.is_permitted,
         customers.country,
-        count(*) as permitted_count,
-    from permitted_customers
+    from permissions
     inner join customers
-        on permitted_customers.customer_id = customers.customer_id
-    group by all
+        on permissions.customer_id = customers.customer_id
+),
+
+said_of_purposes as (
+    select
+        said.customer_id,
+        said.purpose,
+        any_value(said.country) as country,
+        bool_or(said.is_permitted) as is_permitted,
+        count(*) as channel_count,
+    from said
+    group by said.customer_id, said.purpose
+),
+
+said_by_country as (
+    select
+        said.purpose,
+        said.channel,
+        said.country,
+        count(*) filter (where said.is_permitted) as permitted_count,
+        count(*) filter (where not said.is_permitted) as refused_count,
+    from said
+    group by said.purpose, said.channel, said.country
+    union all
+    select
+        said_of_purposes.purpose,
+        asked_for.channel,
+        said_of_purposes.country,
+        count(*) filter (where said_of_purposes.is_permitted) as permitted_count,
+        count(*) filter (
+            where
+                not said_of_purposes.is_permitted
+                and said_of_purposes.channel_count >= asked_for.channel_count
+        ) as refused_count,
+    from said_of_purposes
+    inner join asked_for
+        on
+            said_of_purposes.purpose = asked_for.purpose
+            and asked_for.channel = 'any'
+    group by said_of_purposes.purpose, asked_for.channel, said_of_purposes.country
 ),
 
 consent_coverage as (
     select
         concat_ws(
             '/',
-            purposes.purpose,
-            purposes.channel,
+            asked_for.purpose,
+            asked_for.channel,
             coalesce(customers_by_country.country, 'unknown')
         ) as consent_coverage_id,
-        purposes.purpose,
-        purposes.channel,
-        concat_ws('/', purposes.purpose, purposes.channel) as purpose_channel,
+        asked_for.purpose,
+        asked_for.channel,
+        concat_ws('/', asked_for.purpose, asked_for.channel) as purpose_channel,
         customers_by_country.country,
         customers_by_country.customer_count,
-        coalesce(permitted_by_country.permitted_count, 0) as permitted_count,
+        -- What needs no consent is permitted to everybody but those who refused it.
+        case
+            when asked_for.requires_consent then coalesce(said_by_country.permitted_count, 0)
+            else customers_by_country.customer_count - coalesce(said_by_country.refused_count, 0)
+        end as permitted_count,
         as_of.as_of_date,
-    from purposes
+    from asked_for
     cross join customers_by_country
     cross join as_of
-    left join permitted_by_country
+    left join said_by_country
         on
-            purposes.purpose = permitted_by_country.purpose
-            and purposes.channel = permitted_by_country.channel
-            and customers_by_country.country
-            is not distinct from permitted_by_country.country
+            asked_for.purpose = said_by_country.purpose
+            and asked_for.channel = said_by_country.channel
+            and customers_by_country.country is not distinct from said_by_country.country
 )
 
 select * from consent_coverage

@@ -1,0 +1,220 @@
+{#
+    How the consent room is built: by customer. What holds for a customer depends on their own
+    identifiers, on what was said under these, and on refusals of the contact points that they have;
+    so a run finds the customers of whom any of it moved, takes out their rows and builds them
+    again. A customer that was merged away leaves nothing behind.
+
+    What a table was built from stands beside it in one row, evidence_of_<model>, written in the
+    transaction that writes the table: a run that is killed, or builds the one table and not the
+    other, leaves a table that says itself how far it has come.
+#}
+
+{# Of consent_state the evidence is what the room reads; permissions go by what consent_state says. #}
+{% macro evidence_of_consent() -%}
+    select
+        {{ judged_on() }} as judged_on,
+        (
+            select md5(string_agg(
+                concat_ws(
+                    '|', purpose, channel, legal_basis, requires_consent, expires_after_days
+                ), ',' order by purpose, channel
+            )) from {{ ref("stg_purposes") }}
+        ) as purposes_hash,
+        (select coalesce(max(_load_id), 0) from {{ ref("consent_log") }}) as load_id,
+        (select count(*) from {{ ref("consent_log") }}) as statement_count,
+        (
+            select coalesce(max(valid_from), timestamp '1970-01-01')
+            from {{ source("identity", "customer_xref") }}
+        ) as map_at,
+        (select count(*) from {{ source("identity", "customer_xref") }}) as stay_count,
+        (select count(valid_to) from {{ source("identity", "customer_xref") }}) as ended_stay_count
+    from {{ ref("stg_as_of") }}
+{%- endmacro %}
+
+
+{# An old data set is judged today, a data set of today by its own last day. #}
+{% macro judged_on() -%}
+    greatest(as_of_date, cast({{ now_utc() }} as date))
+{%- endmacro %}
+
+
+{% macro evidence_of(model, relation=this) -%}
+    {{ relation.incorporate(path={"identifier": "evidence_of_" ~ model}) }}
+{%- endmacro %}
+
+
+{% macro customers_to_judge(relation=this) -%}
+    {{ return("customers_to_judge_for_" ~ relation.identifier) }}
+{%- endmacro %}
+
+
+{# Whether a run judges some customers and lets the others' rows stand. #}
+{% macro judges_some() -%}
+    {{ return(is_incremental() and can_judge_some()) }}
+{%- endmacro %}
+
+
+{# Before a build: note what it goes by, so that what comes in between counts for the next run. #}
+{% macro note_evidence(evidence) -%}
+    {%- if can_judge_some() -%}
+    create or replace temporary table evidence_for_{{ this.identifier }} as {{ evidence }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{# After a build, in its transaction. #}
+{% macro keep_evidence() -%}
+    {%- if can_judge_some() -%}
+    create or replace table {{ evidence_of(this.identifier) }} as
+    select * from evidence_for_{{ this.identifier }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{# A table of before this one existed has been built from nothing that is known. #}
+{% macro expect_evidence(model) -%}
+    {%- if can_judge_some() -%}
+    create table if not exists {{ evidence_of(model) }} (
+        judged_on date, purposes_hash varchar, load_id bigint, statement_count bigint,
+        map_at timestamp, stay_count bigint, ended_stay_count bigint
+    )
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#
+    Before an increment: whose rows are built anew, in a temporary table. Everybody's, unless the
+    table was built from the same purposes, a day that is not later, and statements and stays (a key
+    with a customer) of which none has gone since.
+#}
+{% macro find_customers_to_judge(consent_state) -%}
+    {#- Not import CTEs: DuckDB would keep a copy of the whole log and map for the few rows asked. -#}
+    {%- set consent_log = ref("consent_log") ~ " as consent_log" -%}
+    {%- set customer_xref = source("identity", "customer_xref") ~ " as customer_xref" -%}
+    create or replace temporary table {{ customers_to_judge() }} as
+    with evidence as (
+        select * from evidence_for_{{ this.identifier }}
+    ),
+
+    stored as (
+        select * from {{ evidence_of(this.identifier) }}
+    ),
+
+    statements_then as (
+        select count(*) as statement_count from {{ consent_log }}
+        cross join stored
+        where consent_log._load_id <= stored.load_id
+    ),
+
+    stays_then as (
+        select
+            count(*) as stay_count,
+            coalesce(sum(case when customer_xref.valid_to <= stored.map_at then 1 end), 0)
+                as ended_stay_count
+        from {{ customer_xref }}
+        cross join stored
+        where customer_xref.valid_from <= stored.map_at
+    ),
+
+    built_from as (
+        select stored.* from stored
+        inner join evidence
+            on
+                stored.purposes_hash = evidence.purposes_hash
+                and stored.judged_on <= evidence.judged_on
+        inner join statements_then
+            on stored.statement_count = statements_then.statement_count
+        inner join stays_then
+            on
+                stored.stay_count = stays_then.stay_count
+                and stored.ended_stay_count = stays_then.ended_stay_count
+    ),
+
+    built_from_nothing as (
+        select count(*) as table_count from built_from
+        having count(*) = 0
+    ),
+
+    new_statements as (
+        select distinct consent_log.statement_source, consent_log.consent_event_id from {{ consent_log }}
+        cross join built_from
+        where consent_log._load_id > built_from.load_id
+    ),
+
+    -- With what a correction corrects: it was somebody's too.
+    moved_statements as (
+        select consent_log.profile_key, consent_log.contact_point_key from {{ consent_log }}
+        inner join new_statements
+            on
+                consent_log.statement_source = new_statements.statement_source
+                and consent_log.consent_event_id = new_statements.consent_event_id
+        union all
+        -- Grants that were dated ahead and begin to count.
+        select consent_log.profile_key, consent_log.contact_point_key from {{ consent_log }}
+        cross join built_from
+        cross join evidence
+        where
+            consent_log.status = 'granted'
+            and consent_log.captured_at >= built_from.judged_on + interval 2 day
+            and consent_log.captured_at < evidence.judged_on + interval 2 day
+    ),
+
+    moved_contact_points as (
+        select distinct contact_point_key from moved_statements
+        where contact_point_key is not null
+    ),
+
+    -- A refusal binds all who have the address: its owner in the map, and whoever spoke for it.
+    moved_keys as (
+        select profile_key from moved_statements
+        union
+        select contact_point_key as profile_key from moved_contact_points
+        union
+        select consent_log.profile_key from {{ consent_log }}
+        inner join moved_contact_points
+            on consent_log.contact_point_key = moved_contact_points.contact_point_key
+    ),
+
+    customers_to_judge as (
+        select customer_xref.customer_id from {{ customer_xref }}
+        inner join moved_keys
+            on customer_xref.profile_key = moved_keys.profile_key
+        where customer_xref.is_current
+        union
+        select customer_xref.customer_id from {{ customer_xref }}
+        cross join built_from
+        where
+            customer_xref.valid_from > built_from.map_at
+            or customer_xref.valid_to > built_from.map_at
+        union
+        select consent_state.customer_id from {{ consent_state }} as consent_state
+        cross join built_from
+        cross join evidence
+        where
+            consent_state.status in ('granted', 'expired')
+            and cast(consent_state.expires_at as date) > built_from.judged_on
+            and cast(consent_state.expires_at as date) <= evidence.judged_on
+        union
+        select customer_xref.customer_id from {{ customer_xref }}
+        cross join built_from_nothing
+        where customer_xref.is_current
+        union
+        select built.customer_id from {{ this }} as built
+        cross join built_from_nothing
+    )
+
+    select * from customers_to_judge
+{%- endmacro %}
+
+
+{# Incremental strategy: take out the rows of these customers, then insert what was built of them. #}
+{% macro get_incremental_by_customer_sql(arg_dict) -%}
+    {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
+    delete from {{ arg_dict['target_relation'] }}
+    where customer_id in (
+        select customer_id from {{ customers_to_judge(arg_dict['target_relation']) }}
+    );
+
+    insert into {{ arg_dict['target_relation'] }} ({{ columns }})
+    select {{ columns }} from {{ arg_dict['temp_relation'] }}
+{%- endmacro %}
