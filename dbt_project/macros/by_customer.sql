@@ -48,12 +48,6 @@
 {%- endmacro %}
 
 
-{# Whether a run judges some customers and lets the others' rows stand. #}
-{% macro judges_some() -%}
-    {{ return(is_incremental() and can_judge_some()) }}
-{%- endmacro %}
-
-
 {# Before a build: note what it goes by, so that what comes in between counts for the next run. #}
 {% macro note_evidence(evidence) -%}
     {%- if can_judge_some() -%}

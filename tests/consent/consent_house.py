@@ -153,6 +153,7 @@ def hooks_of(model: str, *, is_incremental: bool) -> tuple[list[str], list[str],
     """
     source = (DBT_PROJECT_DIR / f"models/consent/{model}.sql").read_text()
     macros = (DBT_PROJECT_DIR / "macros/by_customer.sql").read_text()
+    engine_functions = (DBT_PROJECT_DIR / "macros/engine/functions.sql").read_text()
     environment = jinja2.Environment(autoescape=False, extensions=["jinja2.ext.do"])
     columns = [{"name": name} for name in columns_of(model)]
 
@@ -164,7 +165,9 @@ def hooks_of(model: str, *, is_incremental: bool) -> tuple[list[str], list[str],
             this=Relation(f"consent.{model}"),
             ref=lambda name: f"{'staging' if name.startswith('stg_') else 'consent'}.{name}",
             source=lambda schema, name: f"{schema}.{name}",
-            is_incremental=lambda: is_incremental,
+            judges_some=lambda: is_incremental,
+            can_judge_some=lambda: True,
+            now_utc=environment.from_string(engine_functions).module.duckdb__now_utc,
             get_quoted_csv=", ".join,
             **{"return": macro_return},
             **more,

@@ -175,3 +175,9 @@
 {% macro spark__can_judge_some() -%}
     {{ return(false) }}
 {%- endmacro %}
+
+
+{# Whether a run judges some customers and lets the others' rows stand. #}
+{% macro judges_some() -%}
+    {{ return(is_incremental() and can_judge_some()) }}
+{%- endmacro %}
