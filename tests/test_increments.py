@@ -43,6 +43,9 @@ HISTORIES = {
     "staging.stg_identifier_sightings",
     "consent.consent_log",
     "identity.id_changes",
+    "identity.resolved_evidence",
+    "consent.evidence_of_consent_state",
+    "consent.evidence_of_permissions",
     "segments.memberships",
 }
 HISTORY_COLUMNS = RUN_COLUMNS | {

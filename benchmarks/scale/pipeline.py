@@ -29,8 +29,8 @@ SCRIPT_NODES = {
 """The models that do what the scripts of the peers do too; with them goes identity's Python."""
 
 _PHASES = {
-    "hash the tables": "_count_and_hash",
-    "write the file": "_fill",
+    "hash the tables": "_contents",
+    "write the file": "_write",
     "read it as a reader": "_verify",
     "look for personal values": "_refuse_personal_values",
     "flush to disk": "_flush",

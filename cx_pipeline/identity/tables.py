@@ -275,8 +275,7 @@ def _number(connection: duckdb.DuckDBPyConnection, is_part: bool) -> tuple[Ident
                 lefts.place as left_place,
                 rights.place as right_place,
                 edges.first_load_id,
-                greatest(lefts.first_load_id, rights.first_load_id) as ends_load_id,
-                edges.rowid as edge_row
+                greatest(lefts.first_load_id, rights.first_load_id) as ends_load_id
             from identity.id_edges as edges
             inner join numbered as lefts on edges.left_profile_key = lefts.profile_key
             inner join numbered as rights on edges.right_profile_key = rights.profile_key
@@ -394,7 +393,12 @@ _ID_CHANGES = """
     inner join customers as gone on merges.customer = gone.customer
     inner join customers as survivors on merges.survivor = survivors.customer
     inner join links on merges.edge = links.edge
-    inner join identity.id_edges as edges on links.edge_row = edges.rowid
+    inner join numbered as lefts on links.left_place = lefts.place
+    inner join numbered as rights on links.right_place = rights.place
+    inner join identity.id_edges as edges
+        on
+            edges.left_profile_key = lefts.profile_key
+            and edges.right_profile_key = rights.profile_key
     inner join loads on merges.load_id = loads.load_id
 """
 
@@ -412,7 +416,12 @@ _REJECTED_LINKS = """
         loads.loaded_at as rejected_at
     from resolved_refusals as refusals
     inner join links on refusals.edge = links.edge
-    inner join identity.id_edges as edges on links.edge_row = edges.rowid
+    inner join numbered as lefts on links.left_place = lefts.place
+    inner join numbered as rights on links.right_place = rights.place
+    inner join identity.id_edges as edges
+        on
+            edges.left_profile_key = lefts.profile_key
+            and edges.right_profile_key = rights.profile_key
     inner join loads on edges.first_load_id = loads.load_id
 """
 
