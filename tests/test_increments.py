@@ -22,7 +22,7 @@ from tests.journey.landed_sources import ENTITIES, RandomCompany
 from tests.test_end_to_end import RUN_COLUMNS
 
 CASES = 100
-LOADS = 4
+LOADS = 3
 ARROW_TYPES = {
     "varchar": pa.string(),
     "timestamp": pa.timestamp("us"),
