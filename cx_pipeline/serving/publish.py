@@ -313,10 +313,12 @@ def _build(
             _write(con, building, plan)
             _verify(building, plan, settings)
             break
-        except (duckdb.Error, PublicationError):
+        except (duckdb.Error, OSError, PublicationError):
+            # Half a file on a full disk would be in the way of the next try.
+            building.unlink(missing_ok=True)
+            building.with_name(f"{building.name}.wal").unlink(missing_ok=True)
             if base is None:
                 raise
-            building.unlink(missing_ok=True)
     # Not writable: a reader that forgets `read_only` gets an error instead of a changed file.
     building.chmod(0o444)
     _flush(building)

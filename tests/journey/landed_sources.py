@@ -179,7 +179,7 @@ class LandedSources:
         return {
             name: self.query(
                 "select count(*), sum(hash(t))::varchar from "
-                f"(select columns(c -> not starts_with(c, 'previous_')) from {name}) as t"
+                f"(select columns(lambda c: not starts_with(c, 'previous_')) from {name}) as t"
             )[0]
             for (name,) in tables
         }
