@@ -17,7 +17,7 @@ PUBLISHED_ROOMS = (
     "segments",
     "kpis",
 )
-"""Rooms whose tables are all published, under their own names."""
+"""Rooms whose tables are all published, under their own names, but for steps in between (int_)."""
 
 PUBLISHED_TABLES = {"identity": ("customer_xref", "id_changes")}
 """Rooms of which only some tables are published: identity's contact points stay at home."""
@@ -98,6 +98,8 @@ class Table:
 
 def is_published(schema: str, name: str) -> bool:
     """Return whether readers get a table at all."""
+    if name.startswith("int_"):
+        return False
     return schema in PUBLISHED_ROOMS or name in PUBLISHED_TABLES.get(schema, ())
 
 

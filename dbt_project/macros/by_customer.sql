@@ -27,7 +27,9 @@
             from {{ source("identity", "customer_xref") }}
         ) as map_at,
         (select count(*) from {{ source("identity", "customer_xref") }}) as stay_count,
-        (select count(valid_to) from {{ source("identity", "customer_xref") }}) as ended_stay_count
+        (select count(valid_to) from {{ source("identity", "customer_xref") }}) as ended_stay_count,
+        as_of_date,
+        {{ now_utc() }} as noted_at
     from {{ ref("stg_as_of") }}
 {%- endmacro %}
 
@@ -49,18 +51,18 @@
 
 
 {# Before a build: note what it goes by, so that what comes in between counts for the next run. #}
-{% macro note_evidence(evidence) -%}
+{% macro note_evidence(evidence, relation=this) -%}
     {%- if can_judge_some() -%}
-    create or replace temporary table evidence_for_{{ this.identifier }} as {{ evidence }}
+    create or replace temporary table evidence_for_{{ relation.identifier }} as {{ evidence }}
     {%- endif -%}
 {%- endmacro %}
 
 
 {# After a build, in its transaction. #}
-{% macro keep_evidence() -%}
+{% macro keep_evidence(relation=this, model=none) -%}
     {%- if can_judge_some() -%}
-    create or replace table {{ evidence_of(this.identifier) }} as
-    select * from evidence_for_{{ this.identifier }}
+    create or replace table {{ evidence_of(model or relation.identifier, relation) }} as
+    select * from evidence_for_{{ relation.identifier }}
     {%- endif -%}
 {%- endmacro %}
 
@@ -70,7 +72,8 @@
     {%- if can_judge_some() -%}
     create table if not exists {{ evidence_of(model) }} (
         judged_on date, purposes_hash varchar, load_id bigint, statement_count bigint,
-        map_at timestamp, stay_count bigint, ended_stay_count bigint
+        map_at timestamp, stay_count bigint, ended_stay_count bigint, as_of_date date,
+        noted_at timestamp
     )
     {%- endif -%}
 {%- endmacro %}
@@ -81,17 +84,17 @@
     table was built from the same purposes, a day that is not later, and statements and stays (a key
     with a customer) of which none has gone since.
 #}
-{% macro find_customers_to_judge(consent_state) -%}
+{% macro find_customers_to_judge(consent_state, relation=this) -%}
     {#- Not import CTEs: DuckDB would keep a copy of the whole log and map for the few rows asked. -#}
     {%- set consent_log = ref("consent_log") ~ " as consent_log" -%}
     {%- set customer_xref = source("identity", "customer_xref") ~ " as customer_xref" -%}
-    create or replace temporary table {{ customers_to_judge() }} as
+    create or replace temporary table {{ customers_to_judge(relation) }} as
     with evidence as (
-        select * from evidence_for_{{ this.identifier }}
+        select * from evidence_for_{{ relation.identifier }}
     ),
 
     stored as (
-        select * from {{ evidence_of(this.identifier) }}
+        select * from {{ evidence_of(relation.identifier, relation) }}
     ),
 
     statements_then as (
@@ -193,7 +196,7 @@
         cross join built_from_nothing
         where customer_xref.is_current
         union
-        select built.customer_id from {{ this }} as built
+        select built.customer_id from {{ relation }} as built
         cross join built_from_nothing
     )
 

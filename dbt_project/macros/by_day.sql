@@ -56,12 +56,14 @@
 {# Incremental strategy: empty the changed days, then insert what was built for them. #}
 {% macro get_incremental_by_day_sql(arg_dict) -%}
     {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
-    delete from {{ arg_dict['target_relation'] }}
-    where event_date in (
-        select event_date from {{ changed_days_table(arg_dict['target_relation']) }}
-    );
+    {%- set target = arg_dict['target_relation'] -%}
+    {%- set held = 'event_date in (select event_date from ' ~ changed_days_table(target) ~ ')' -%}
+    {{ note_changed_profiles(arg_dict, 'select * from ' ~ target ~ ' where ' ~ held) }}
 
-    insert into {{ arg_dict['target_relation'] }} ({{ columns }})
+    delete from {{ target }}
+    where {{ held }};
+
+    insert into {{ target }} ({{ columns }})
     select {{ columns }} from {{ arg_dict['temp_relation'] }}
 {%- endmacro %}
 

@@ -47,7 +47,7 @@ def test_what_was_watched_is_not_told_of_those_who_object_to_analytics(demo_comp
     # In so small a company nobody objects; one customer in 400 does.
     shutil.copy(demo_company.data_dir / "warehouse.duckdb", tmp_path)
     compiled = demo_company.data_dir / "target/compiled/cx_pipeline/models/customer_360"
-    customers = (compiled / "customers.sql").read_text()
+    customers = (compiled / "customers_as_built.sql").read_text()
     watched = "touchpoint_count_90d, session_count_90d, email_open_count_90d"
     with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
         ((objector, orders),) = connection.execute(

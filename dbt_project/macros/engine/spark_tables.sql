@@ -64,7 +64,7 @@
     select kept.* from {{ relation }} as kept
     {% if strategy == 'by_day' -%}
     anti join {{ changed_days_table(relation) }} as changed on kept.event_date = changed.event_date
-    {%- elif strategy == 'delete+insert' -%}
+    {%- elif strategy in ('delete+insert', 'by_key') -%}
     anti join {{ fresh }} as fresh on
         {%- for column in ([key] if key is string else key) %}
         {{ 'and ' if not loop.first }}kept.{{ column }} = fresh.{{ column }}

@@ -4,12 +4,8 @@ with cases as (
     select * from {{ ref("cases") }}
 ),
 
-customer_xref as (
-    select
-        customer_xref.profile_key,
-        customer_xref.customer_id,
-    from {{ source("identity", "customer_xref") }} as customer_xref
-    where customer_xref.is_current and customer_xref.is_known
+touched_profiles as (
+    select * from {{ ref("int_customer_360__touched_profiles") }}
 ),
 
 as_of as (
@@ -18,7 +14,7 @@ as_of as (
 
 customer_cases as (
     select
-        customer_xref.customer_id,
+        touched_profiles.customer_id,
         cases.case_id,
         cases.category,
         cases.channel,
@@ -31,8 +27,8 @@ customer_cases as (
         cases.event_date,
         date_diff('day', cases.event_date, as_of.as_of_date) as age_days,
     from cases
-    inner join customer_xref
-        on cases.profile_key = customer_xref.profile_key
+    inner join touched_profiles
+        on cases.profile_key = touched_profiles.profile_key
     cross join as_of
 ),
 

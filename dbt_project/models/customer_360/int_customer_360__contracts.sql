@@ -4,12 +4,8 @@ with contracts as (
     select * from {{ ref("contracts") }}
 ),
 
-customer_xref as (
-    select
-        customer_xref.profile_key,
-        customer_xref.customer_id,
-    from {{ source("identity", "customer_xref") }} as customer_xref
-    where customer_xref.is_current and customer_xref.is_known
+touched_profiles as (
+    select * from {{ ref("int_customer_360__touched_profiles") }}
 ),
 
 as_of as (
@@ -18,7 +14,7 @@ as_of as (
 
 customer_contracts as (
     select
-        customer_xref.customer_id,
+        touched_profiles.customer_id,
         contracts.contract_type,
         contracts.monthly_amount_base,
         contracts.started_date,
@@ -28,8 +24,8 @@ customer_contracts as (
         and coalesce(contracts.cancelled_date > as_of.as_of_date, true) as is_active,
         date_diff('day', as_of.as_of_date, contracts.ends_date) as days_to_end,
     from contracts
-    inner join customer_xref
-        on contracts.profile_key = customer_xref.profile_key
+    inner join touched_profiles
+        on contracts.profile_key = touched_profiles.profile_key
     cross join as_of
 ),
 

@@ -8,24 +8,20 @@ returns as (
     select * from {{ ref("returns") }}
 ),
 
-customer_xref as (
-    select
-        customer_xref.profile_key,
-        customer_xref.customer_id,
-    from {{ source("identity", "customer_xref") }} as customer_xref
-    where customer_xref.is_current and customer_xref.is_known
+touched_profiles as (
+    select * from {{ ref("int_customer_360__touched_profiles") }}
 ),
 
 customer_deliveries as (
     select
-        customer_xref.customer_id,
+        touched_profiles.customer_id,
         deliveries.delivery_id,
         deliveries.is_on_time,
         deliveries.days_late,
         deliveries.delivered_at,
     from deliveries
-    inner join customer_xref
-        on deliveries.profile_key = customer_xref.profile_key
+    inner join touched_profiles
+        on deliveries.profile_key = touched_profiles.profile_key
     where deliveries.delivered_at is not null
 ),
 
@@ -46,14 +42,14 @@ deliveries_by_customer as (
 
 returns_by_customer as (
     select
-        customer_xref.customer_id,
+        touched_profiles.customer_id,
         count(*) as return_count,
         cast(sum(returns.refund_amount_base) as decimal(18, 2)) as refund_amount,
         max(returns.event_date) as last_return_date,
     from returns
-    inner join customer_xref
-        on returns.profile_key = customer_xref.profile_key
-    group by customer_xref.customer_id
+    inner join touched_profiles
+        on returns.profile_key = touched_profiles.profile_key
+    group by touched_profiles.customer_id
 ),
 
 delivered_or_returned as (

@@ -5,12 +5,8 @@ with feedback as (
     where feedback.normalised_score is not null
 ),
 
-customer_xref as (
-    select
-        customer_xref.profile_key,
-        customer_xref.customer_id,
-    from {{ source("identity", "customer_xref") }} as customer_xref
-    where customer_xref.is_current and customer_xref.is_known
+touched_profiles as (
+    select * from {{ ref("int_customer_360__touched_profiles") }}
 ),
 
 as_of as (
@@ -19,7 +15,7 @@ as_of as (
 
 customer_feedback as (
     select
-        customer_xref.customer_id,
+        touched_profiles.customer_id,
         feedback.feedback_id,
         feedback.metric,
         feedback.nps_group,
@@ -31,8 +27,8 @@ customer_feedback as (
         date_diff('day', feedback.event_date, as_of.as_of_date) as age_days,
         row(feedback.answered_at, feedback.feedback_id) as recency,
     from feedback
-    inner join customer_xref
-        on feedback.profile_key = customer_xref.profile_key
+    inner join touched_profiles
+        on feedback.profile_key = touched_profiles.profile_key
     cross join as_of
 ),
 

@@ -1,8 +1,16 @@
 {{ config(materialized="ephemeral") }}
 
-with customer_identities as (
+with touched_profiles as (
+    select * from {{ ref("int_customer_360__touched_profiles") }}
+),
+
+customer_identities as (
     select * from {{ ref("customer_identities") }} as customer_identities
-    where customer_identities.is_known
+    where
+        customer_identities.is_known
+        and customer_identities.customer_id in (
+            select touched_profiles.customer_id from touched_profiles
+        )
 ),
 
 customer_attributes as (

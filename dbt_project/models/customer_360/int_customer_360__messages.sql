@@ -11,12 +11,8 @@ with message_touchpoints as (
     where touchpoints.touchpoint_type = 'message'
 ),
 
-customer_xref as (
-    select
-        customer_xref.profile_key,
-        customer_xref.customer_id,
-    from {{ source("identity", "customer_xref") }} as customer_xref
-    where customer_xref.is_current and customer_xref.is_known
+touched_profiles as (
+    select * from {{ ref("int_customer_360__touched_profiles") }}
 ),
 
 as_of as (
@@ -25,15 +21,15 @@ as_of as (
 
 customer_messages as (
     select
-        customer_xref.customer_id,
+        touched_profiles.customer_id,
         message_touchpoints.channel,
         message_touchpoints.event_name,
         message_touchpoints.event_date,
         message_touchpoints.occurred_at,
         date_diff('day', message_touchpoints.event_date, as_of.as_of_date) as age_days,
     from message_touchpoints
-    inner join customer_xref
-        on message_touchpoints.profile_key = customer_xref.profile_key
+    inner join touched_profiles
+        on message_touchpoints.profile_key = touched_profiles.profile_key
     cross join as_of
     where message_touchpoints.event_date <= (select as_of.as_of_date from as_of)
 ),

@@ -4,12 +4,8 @@ with orders as (
     select * from {{ ref("orders") }}
 ),
 
-customer_xref as (
-    select
-        customer_xref.profile_key,
-        customer_xref.customer_id,
-    from {{ source("identity", "customer_xref") }} as customer_xref
-    where customer_xref.is_current and customer_xref.is_known
+touched_profiles as (
+    select * from {{ ref("int_customer_360__touched_profiles") }}
 ),
 
 as_of as (
@@ -18,7 +14,7 @@ as_of as (
 
 customer_orders as (
     select
-        customer_xref.customer_id,
+        touched_profiles.customer_id,
         orders.order_id,
         orders.channel,
         orders.store_id,
@@ -32,8 +28,8 @@ customer_orders as (
         coalesce(orders.unit_count, 0) as unit_count,
         date_diff('day', orders.event_date, as_of.as_of_date) as age_days,
     from orders
-    inner join customer_xref
-        on orders.profile_key = customer_xref.profile_key
+    inner join touched_profiles
+        on orders.profile_key = touched_profiles.profile_key
     cross join as_of
     -- An order dated ahead is not a purchase yet; it would make a customer recent who is not.
     where orders.event_date <= as_of.as_of_date

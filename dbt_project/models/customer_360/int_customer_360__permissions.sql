@@ -1,7 +1,12 @@
 {{ config(materialized="ephemeral") }}
 
 with permissions as (
-    select * from {{ ref("permissions") }}
+    select * from {{ ref("permissions") }} as permissions
+    where
+        permissions.customer_id in (
+            select touched_profiles.customer_id
+            from {{ ref("int_customer_360__touched_profiles") }} as touched_profiles
+        )
 ),
 
 -- Over the channels of a purpose: one yes is a yes; else what comes closest to one.

@@ -9,40 +9,28 @@ with order_lines as (
         order_lines.quantity,
         order_lines.line_amount_base,
         order_lines.event_date,
+        order_lines.is_replenishable,
     from {{ ref("order_lines") }} as order_lines
     where order_lines.quantity > 0
 ),
 
-products as (
-    select
-        products.product_id,
-        products.is_replenishable,
-    from {{ ref("products") }} as products
-),
-
-customer_xref as (
-    select
-        customer_xref.profile_key,
-        customer_xref.customer_id,
-    from {{ source("identity", "customer_xref") }} as customer_xref
-    where customer_xref.is_current and customer_xref.is_known
+touched_profiles as (
+    select * from {{ ref("int_customer_360__touched_profiles") }}
 ),
 
 customer_lines as (
     select
-        customer_xref.customer_id,
+        touched_profiles.customer_id,
         order_lines.order_id,
         order_lines.product_id,
         order_lines.category,
         order_lines.quantity,
         order_lines.line_amount_base,
         order_lines.event_date,
-        coalesce(products.is_replenishable, false) as is_replenishable,
+        order_lines.is_replenishable,
     from order_lines
-    inner join customer_xref
-        on order_lines.profile_key = customer_xref.profile_key
-    left join products
-        on order_lines.product_id = products.product_id
+    inner join touched_profiles
+        on order_lines.profile_key = touched_profiles.profile_key
 ),
 
 lines_by_customer as (

@@ -10,6 +10,10 @@ with customer_xref as (
         customer_xref.is_current
         and customer_xref.is_known
         and customer_xref.identifier_type in ('email', 'phone')
+        and customer_xref.customer_id in (
+            select touched_profiles.customer_id
+            from {{ ref("int_customer_360__touched_profiles") }} as touched_profiles
+        )
 ),
 
 marketing_states as (

@@ -4,12 +4,8 @@ with sessions as (
     select * from {{ ref("sessions") }}
 ),
 
-customer_xref as (
-    select
-        customer_xref.profile_key,
-        customer_xref.customer_id,
-    from {{ source("identity", "customer_xref") }} as customer_xref
-    where customer_xref.is_current and customer_xref.is_known
+touched_profiles as (
+    select * from {{ ref("int_customer_360__touched_profiles") }}
 ),
 
 as_of as (
@@ -18,15 +14,15 @@ as_of as (
 
 customer_sessions as (
     select
-        customer_xref.customer_id,
+        touched_profiles.customer_id,
         sessions.product_view_count,
         sessions.has_checkout,
         sessions.has_order,
         sessions.event_date,
         date_diff('day', sessions.event_date, as_of.as_of_date) as age_days,
     from sessions
-    inner join customer_xref
-        on sessions.profile_key = customer_xref.profile_key
+    inner join touched_profiles
+        on sessions.profile_key = touched_profiles.profile_key
     cross join as_of
     where sessions.event_date <= (select as_of.as_of_date from as_of)
 ),

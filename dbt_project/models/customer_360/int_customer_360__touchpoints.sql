@@ -22,12 +22,8 @@ touchpoints as (
     where touchpoints.event_date <= (select as_of.as_of_date from as_of)
 ),
 
-customer_xref as (
-    select
-        customer_xref.profile_key,
-        customer_xref.customer_id,
-    from {{ source("identity", "customer_xref") }} as customer_xref
-    where customer_xref.is_current and customer_xref.is_known
+touched_profiles as (
+    select * from {{ ref("int_customer_360__touched_profiles") }}
 ),
 
 -- First by profile and channel, which shrinks millions of rows before the map is joined.
@@ -45,12 +41,13 @@ touchpoints_by_channel as (
         max(touchpoints.event_date) as last_date,
         max(touchpoints.occurred_at) as last_touchpoint_at,
     from touchpoints
+    where touchpoints.profile_key in (select touched_profiles.profile_key from touched_profiles)
     group by all
 ),
 
 touchpoints_by_customer as (
     select
-        customer_xref.customer_id,
+        touched_profiles.customer_id,
         max(touchpoints_by_channel.last_touchpoint_at) as last_touchpoint_at,
         max(touchpoints_by_channel.last_touchpoint_at) filter (
             where touchpoints_by_channel.is_move
@@ -106,9 +103,9 @@ touchpoints_by_customer as (
             where touchpoints_by_channel.is_inbound
         ) as last_inbound_date,
     from touchpoints_by_channel
-    inner join customer_xref
-        on touchpoints_by_channel.profile_key = customer_xref.profile_key
-    group by customer_xref.customer_id
+    inner join touched_profiles
+        on touchpoints_by_channel.profile_key = touched_profiles.profile_key
+    group by touched_profiles.customer_id
 ),
 
 -- Looking the last ones up afterwards costs a third of carrying them through the aggregation.
@@ -152,11 +149,11 @@ last_touchpoints as (
             where ranked.is_move
         ) as journey_stage,
     from ranked
-    inner join customer_xref
-        on ranked.profile_key = customer_xref.profile_key
+    inner join touched_profiles
+        on ranked.profile_key = touched_profiles.profile_key
     inner join last_moments
         on
-            customer_xref.customer_id = last_moments.customer_id
+            touched_profiles.customer_id = last_moments.customer_id
             and ranked.occurred_at = last_moments.occurred_at
     group by last_moments.customer_id
 ),

@@ -1,8 +1,9 @@
 {{
     config(
         materialized="incremental",
-        incremental_strategy="delete+insert",
+        incremental_strategy="by_key",
         unique_key="case_id",
+        pre_hook="{{ expect_changed_profiles() }}",
     )
 }}
 

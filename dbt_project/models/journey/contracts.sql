@@ -1,5 +1,14 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='by_key',
+    unique_key='contract_id',
+    on_schema_change='fail',
+    pre_hook='{{ expect_changed_profiles() }}',
+) }}
+
 with contracts as (
     select * from {{ ref('stg_contracts') }}
+    where _load_id > {{ last_load_id() }}
 ),
 
 exchange_rates as (
@@ -22,6 +31,7 @@ priced as (
         contracts.ends_date,
         contracts.cancelled_date,
         contracts._source as source_name,
+        contracts._load_id,
     from contracts
     left join exchange_rates
         on contracts.currency_code = exchange_rates.currency_code

@@ -2,6 +2,7 @@
     materialized='incremental',
     incremental_strategy='by_day',
     on_schema_change='fail',
+    pre_hook='{{ expect_changed_profiles() }}',
 ) }}
 
 {% set last_load = last_load_id() %}
@@ -34,7 +35,8 @@
         on order_lines.product_id = products.product_id
     where
         products._load_id > {{ last_load }}
-        and products.category is distinct from order_lines.category
+        and (products.category, coalesce(products.is_replenishable, false))
+        is distinct from (order_lines.category, order_lines.is_replenishable)
 {% endset %}
 {% set days = changed_days(days_query) %}
 
@@ -57,7 +59,7 @@ order_lines as (
 ),
 
 products as (
-    select product_id, category from {{ ref('stg_products') }}
+    select product_id, category, is_replenishable from {{ ref('stg_products') }}
 ),
 
 exchange_rates as (
@@ -72,6 +74,7 @@ joined as (
         order_lines.product_id,
         orders.store_id,
         products.category,
+        coalesce(products.is_replenishable, false) as is_replenishable,
         orders.channel,
         coalesce(order_lines.currency_code, orders.currency_code) as currency_code,
         order_lines.line_number,

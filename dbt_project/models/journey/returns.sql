@@ -2,6 +2,7 @@
     materialized='incremental',
     incremental_strategy='by_day',
     on_schema_change='fail',
+    pre_hook='{{ expect_changed_profiles() }}',
 ) }}
 
 {% set last_load = last_load_id() %}
