@@ -37,8 +37,8 @@ ROOMS = (
 """The rooms that are schemas of the warehouse, in the order of the house."""
 
 STORAGE_VERSION = "v1.3.0"
-"""Format of a new warehouse file. Writing its tables takes 30% less processor time than in the
-default of DuckDB 1.5, v1.0.0, which tries two compressions on each text where this one has DICT_FSST."""
+"""Format of a new warehouse file. Writing its tables takes 30% less processor time than in v1.0.0,
+the default of DuckDB 1.5, which tries two compressions on each text, where this has DICT_FSST."""
 
 _HASH_BLOCK_BYTES = 64
 
