@@ -3,7 +3,7 @@
     {%- if var('time_zone') == 'UTC' -%}
     cast({{ timestamp }} as date)
     {%- else -%}
-    cast({{ in_time_zone(timestamp, var('time_zone')) }} as date)
+    {{ date_in_time_zone(timestamp, var('time_zone')) }}
     {%- endif -%}
 {%- endmacro %}
 

@@ -562,14 +562,6 @@ def expected_state(
         else:
             is_permitted = status in {"granted", "expired"}
         state[customer, purpose, channel, point] = (status, is_permitted)
-    for (purpose, channel), (needs_consent, _) in known.items():
-        for point, customer in customer_of.items() if needs_consent else ():
-            kinds = {"email": "email", "sms": "phone"}
-            if point.split(":")[0] == kinds.get(channel) and not {
-                (customer, purpose, channel, None),
-                (customer, purpose, channel, point),
-            } & set(heard):
-                state[customer, purpose, channel, point] = ("never_asked", False)
     return state
 
 
@@ -597,9 +589,8 @@ def stated_places(state: State, customer_of: dict[str, str]) -> set[tuple[str, s
     known = known_customers(customer_of)
     return {
         (customer, purpose, channel)
-        for (customer, purpose, channel, _), (status, _) in state.items()
-        if status != "never_asked"
-        and (purpose, channel) in needs_consent
+        for customer, purpose, channel, _ in state
+        if (purpose, channel) in needs_consent
         and (needs_consent[purpose, channel] or customer in known)
     }
 
@@ -608,7 +599,6 @@ def permitted_channels(
     state: State, customer_of: dict[str, str]
 ) -> dict[tuple[str, str, str], bool]:
     """Tell the published rules: which customer may be treated for what on which channel."""
-    state = {place: said for place, said in state.items() if said[0] != "never_asked"}
     stating = {customer for customer, *_ in state}
     answers = {}
     for purpose, _, channel, needs_consent, _ in PURPOSES:
@@ -619,7 +609,7 @@ def permitted_channels(
                 if (c, p, ch) == (customer, purpose, channel) and point
             }
             _, of_customer = state.get(
-                (customer, purpose, channel, None), ("never_asked", not needs_consent)
+                (customer, purpose, channel, None), (None, not needs_consent)
             )
             kind = "email" if channel == "email" else "phone"
             silent = {

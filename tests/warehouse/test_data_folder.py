@@ -17,7 +17,7 @@ from cx_pipeline.warehouse import fingerprint, instance
 from cx_pipeline.warehouse.company import DataFolderError, claim_data_folder
 from cx_pipeline.warehouse.lease import lease
 from cx_pipeline.warehouse.run import UnknownRoomError, planned_assets
-from cx_pipeline.warehouse.session import IdentityKeyMissingError, connect
+from cx_pipeline.warehouse.session import STORAGE_VERSION, IdentityKeyMissingError, connect
 from cx_pipeline.warehouse.status import read_status
 
 
@@ -47,6 +47,14 @@ def publish(settings: Settings, warehouse: duckdb.DuckDBPyConnection, run_id: st
     fingerprint.note_begin(warehouse, settings, run_id)
     (settings.serving_dir / "bi.duckdb").touch()
     fingerprint.note_published(settings, run_id)
+
+
+def test_a_new_warehouse_is_in_the_format_that_is_cheap_to_write(settings):
+    with connect(settings) as connection:
+        ((tags,),) = connection.execute(
+            "select tags from duckdb_databases() where database_name = 'warehouse'"
+        ).fetchall()
+    assert tags["storage_version"].startswith(STORAGE_VERSION)
 
 
 def test_a_folder_is_refused_with_another_identity_key(settings, monkeypatch):

@@ -164,6 +164,10 @@ with_content_hash as (
             max(consent_log.revision) as revision,
             arg_max(consent_log.content_hash, consent_log.revision) as content_hash,
         from {{ this }} as consent_log
+        semi join statements
+            on
+                consent_log.statement_source = statements.statement_source
+                and consent_log.consent_event_id = statements.consent_event_id
         group by consent_log.statement_source, consent_log.consent_event_id
     ),
 {% endif %}

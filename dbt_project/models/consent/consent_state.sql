@@ -19,7 +19,6 @@ with purposes as (
 customer_xref as (
     select
         customer_xref.profile_key,
-        customer_xref.identifier_type,
         customer_xref.customer_id,
     from {{ source("identity", "customer_xref") }} as customer_xref
     where
@@ -80,23 +79,24 @@ clock as (
     from {{ ref("stg_as_of") }}
 ),
 
--- A correction takes the place of what it corrects.
-latest_revisions as (
+-- A correction takes the place of what it corrects. Few statements have one.
+corrections as (
     select
         consent_log.statement_source,
         consent_log.consent_event_id,
         max(consent_log.revision) as revision,
     from consent_log
+    where consent_log.revision > 1
     group by consent_log.statement_source, consent_log.consent_event_id
 ),
 
 latest_versions as (
     select consent_log.* from consent_log
-    inner join latest_revisions
+    left join corrections
         on
-            consent_log.statement_source = latest_revisions.statement_source
-            and consent_log.consent_event_id = latest_revisions.consent_event_id
-            and consent_log.revision = latest_revisions.revision
+            consent_log.statement_source = corrections.statement_source
+            and consent_log.consent_event_id = corrections.consent_event_id
+    where corrections.revision is null or consent_log.revision = corrections.revision
 ),
 
 statements_in_force as (
@@ -317,62 +317,27 @@ judged as (
     cross join clock
 ),
 
--- Contact points of which neither they themselves nor their customer as a whole were spoken.
-never_asked as (
-    select
-        customer_xref.customer_id,
-        customer_xref.profile_key as contact_point_key,
-        purposes.channel,
-        purposes.purpose,
-        'never_asked' as status,
-        purposes.legal_basis,
-        purposes.requires_consent,
-    from customer_xref
-    inner join purposes
-        on
-            customer_xref.identifier_type = {{ contact_point_type("purposes.channel") }}
-            and purposes.requires_consent
-    anti join said_last as said_of_customer
-        on
-            customer_xref.customer_id = said_of_customer.customer_id
-            and purposes.purpose = said_of_customer.purpose
-            and purposes.channel = said_of_customer.channel
-            and said_of_customer.contact_point_key is null
-    anti join said_last as said_of_contact_point
-        on
-            customer_xref.customer_id = said_of_contact_point.customer_id
-            and purposes.purpose = said_of_contact_point.purpose
-            and purposes.channel = said_of_contact_point.channel
-            and customer_xref.profile_key = said_of_contact_point.contact_point_key
-),
-
-every_state as (
-    select * from judged
-    union all by name
-    select * from never_asked
-),
-
 consent_states as (
     select
-        every_state.customer_id,
-        every_state.contact_point_key,
-        every_state.channel,
-        every_state.purpose,
-        every_state.status,
-        every_state.legal_basis,
-        every_state.mechanism,
-        every_state.notice_version,
-        every_state.source_name,
+        judged.customer_id,
+        judged.contact_point_key,
+        judged.channel,
+        judged.purpose,
+        judged.status,
+        judged.legal_basis,
+        judged.mechanism,
+        judged.notice_version,
+        judged.source_name,
         -- A purpose or channel that config/purposes.yml does not name is never permitted, nor is
         -- an unknown word anywhere: it may be an objection.
         coalesce(
-            every_state.status = 'granted' and every_state.requires_consent is not null
-            or every_state.status = 'expired' and not every_state.requires_consent,
+            judged.status = 'granted' and judged.requires_consent is not null
+            or judged.status = 'expired' and not judged.requires_consent,
             false
         ) as is_permitted,
-        every_state.captured_at,
-        every_state.expires_at,
-    from every_state
+        judged.captured_at,
+        judged.expires_at,
+    from judged
 )
 
 select * from consent_states

@@ -16,13 +16,11 @@
 
 with consent_state as (
     select * from {{ ref("consent_state") }} as consent_state
-    where
-        consent_state.status <> 'never_asked'
-        {% if judges_some() %}
-            and consent_state.customer_id in (
-                select judged.customer_id from {{ customers_to_judge() }} as judged
-            )
-        {% endif %}
+    {% if judges_some() %}
+        where consent_state.customer_id in (
+            select judged.customer_id from {{ customers_to_judge() }} as judged
+        )
+    {% endif %}
 ),
 
 purposes as (

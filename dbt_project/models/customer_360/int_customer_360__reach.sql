@@ -26,18 +26,29 @@ states_of_customers as (
     where marketing_states.contact_point_key is null
 ),
 
+marketing_channels as (
+    select
+        purposes.channel,
+        purposes.requires_consent,
+    from {{ ref("purposes") }} as purposes
+    where purposes.purpose = 'marketing'
+),
+
 channels as (
     select unnest(['email', 'sms', 'phone']) as channel
 ),
 
--- The word on the contact point itself counts, else the one on the customer. Nobody said anything:
--- then the permission of the customer decides, for never_asked is a word too.
+-- The word on the contact point itself counts, else the one on the customer, else what holds
+-- without a word.
 own_contact_points as (
     select
         customer_xref.customer_id,
         channels.channel,
         coalesce(
-            marketing_states.is_permitted, states_of_customers.is_permitted, true
+            marketing_states.is_permitted,
+            states_of_customers.is_permitted,
+            not marketing_channels.requires_consent,
+            false
         ) as is_permitted,
     from customer_xref
     inner join channels
@@ -51,6 +62,8 @@ own_contact_points as (
         on
             customer_xref.customer_id = states_of_customers.customer_id
             and channels.channel = states_of_customers.channel
+    left join marketing_channels
+        on channels.channel = marketing_channels.channel
 ),
 
 reach as (

@@ -68,12 +68,11 @@
     ~ ' using (event_date) group by event_date))'
 ) %}
 
-with web_events as (
+with identified as not materialized (
     select
         *,
         -- Who logs in half-way goes on with the same session: the browser counts, not the person.
-        {{ text_hash('coalesce(cookie_id, device_id, cast(profile_key as varchar))') }}
-            as visitor_hash,
+        coalesce(cookie_id, device_id, cast(profile_key as varchar)) as visitor,
         case
         {%- for identifier_type in identifier_types() %}
             when {{ identifier_type }} is not null then {{ loop.index }}
@@ -81,6 +80,19 @@ with web_events as (
         end as identifier_rank,
     from {{ ref('stg_web_events') }}
     where profile_key is not null and {{ on_days('occurred_at', days_read) }}
+),
+
+-- Each visitor once: the hash took a quarter of this model's processor time.
+visitors as (
+    select visitor, {{ text_hash('visitor') }} as visitor_hash
+    from (select distinct visitor from identified)
+),
+
+web_events as (
+    select identified.*, visitors.visitor_hash
+    from identified
+    inner join visitors
+        on identified.visitor = visitors.visitor
 ),
 
 -- Deepest stage as a number, so that it can be compared.
