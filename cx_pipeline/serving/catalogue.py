@@ -4,8 +4,8 @@ Reads:     the dbt manifest (descriptions and `data_category` tags of models and
 Keeps out: every column that says, or may say, who somebody is; how the file is made (`publish`)
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 PUBLISHED_ROOMS = (
@@ -84,6 +84,8 @@ class Table:
     withheld: tuple[str, ...]
     rows: str = "true"
     """Which rows may leave, as a condition over the warehouse."""
+    reads_published_only: bool = False
+    """Whether it is a view and all that it reads is published with every column."""
 
     @property
     def key(self) -> str:
@@ -113,6 +115,12 @@ def _may_leave(category: str | None) -> bool:
         category == allowed or category.startswith(f"{allowed}.")
         for allowed in PUBLISHED_CATEGORIES
     )
+
+
+def _reads_only(node: Mapping[str, Any], whole: Collection[str]) -> bool:
+    read = (node.get("depends_on") or {}).get("nodes") or []
+    is_view = (node.get("config") or {}).get("materialized") == "view"
+    return is_view and bool(read) and all(unique_id in whole for unique_id in read)
 
 
 def published_nodes(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -178,6 +186,11 @@ def published_tables(manifest: Mapping[str, Any], existing: Mapping[str, list[st
                 rows=PUBLISHED_ROWS.get(key, "true"),
             )
         )
+    whole = {nodes[table.key].get("unique_id") for table in tables if not table.withheld}
+    tables = [
+        replace(table, reads_published_only=_reads_only(nodes[table.key], whole))
+        for table in tables
+    ]
     if problems:
         raise UndeclaredColumnError(
             "not published, because nobody has said whether it is personal data: "

@@ -8,10 +8,11 @@ A reader opens the link at any moment and gets one whole version: a process that
 leaves the old link, and what it left half-made is swept up by the next one.
 
 A version begins as a copy of the last one, in which only what differs is written: of a table with
-`event_date` the days that changed, of others the whole table.
+`event_date` the days that changed, of others the rows. A view over published tables stays a view.
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -40,6 +41,9 @@ WRITTEN_AFRESH_AFTER = timedelta(days=7)
 """A row that DuckDB deletes stays in the file's free blocks until others take them. So a copy of a
 copy is made for a week at most; then every byte of the file is written anew."""
 
+REWRITTEN_FROM = 4
+"""From one differing row in so many, a table without days is written whole."""
+
 _SAYS_WHO = r"[^@\s]+@[^@\s]+\.[A-Za-z]{2,}|^\+[0-9]{8,15}$"
 """An e-mail address anywhere in a text, or a text that is a phone number in E.164."""
 
@@ -61,6 +65,8 @@ class _Content:
 
     shape: str
     slices: Slices
+    view: str | None = None
+    """What is asked of the file's own tables, where readers get a view."""
 
     @property
     def row_count(self) -> int:
@@ -241,11 +247,36 @@ def _contents(con: duckdb.DuckDBPyConnection, tables: list[Table]) -> dict[str, 
             (column.name, types[f"{table.key}.{column.name}"], column.description)
             for column in table.columns
         ]
-        shape = repr((duckdb.__version__, _SAYS_WHO, table.description, columns))
+        view = _view(con, table)
+        shape = repr((duckdb.__version__, _SAYS_WHO, table.description, columns, view))
         contents[table.key] = _Content(
-            hashlib.sha256(shape.encode()).hexdigest(), _slices(con, table, table.rows)
+            hashlib.sha256(shape.encode()).hexdigest(), _slices(con, table, table.rows), view
         )
     return contents
+
+
+def _view(con: duckdb.DuckDBPyConnection, table: Table) -> str | None:
+    """Return a view's query without the warehouse's name; None where its rows must be written.
+
+    A view that reads files (Spark's tables are such views here) would lead out of the one file.
+    """
+    if not table.reads_published_only:
+        return None
+    found = con.execute(
+        "select current_database(), sql from duckdb_views() where not internal "
+        "and database_name = current_database() and schema_name = $1 and view_name = $2",
+        [table.schema, table.name],
+    ).fetchall()
+    if not found:
+        return None
+    ((warehouse, sql),) = found
+    query = sql.partition(" AS ")[2].rstrip().rstrip(";")
+    ((tree,),) = con.execute("select json_serialize_sql($1::varchar)::varchar", [query]).fetchall()
+    if '"type":"TABLE_FUNCTION"' in tree:
+        return None
+    own = tree.replace(f'"catalog_name":{json.dumps(warehouse)}', '"catalog_name":""')
+    ((query,),) = con.execute("select json_deserialize_sql($1::json)", [own]).fetchall()
+    return str(query)
 
 
 def _current(directory: Path) -> _Current | None:
@@ -339,6 +370,7 @@ def _write(con: duckdb.DuckDBPyConnection, building: Path, plan: _Plan) -> None:
         con.execute("begin transaction")
         _fill(con, plan)
         con.execute("commit")
+        _create_views(con, plan)
         con.execute("checkpoint publication_file")
     except BaseException:
         with suppress(duckdb.Error):
@@ -359,6 +391,8 @@ def _changed_days(
         return ()
     days = known.slices.keys() | content.slices.keys()
     changed = [day for day in days if known.slices.get(day) != content.slices.get(day)]
+    if days == {None}:
+        return (None,)
     # Deleting most of a table costs more than writing it.
     return tuple(changed) if 2 * len(changed) < len(days) else None
 
@@ -374,20 +408,77 @@ def _fill(con: duckdb.DuckDBPyConnection, plan: _Plan) -> None:
     file = "publication_file"
     for schema in sorted({table.schema for table in plan.tables} | {"publication"}):
         con.execute(f"create schema if not exists {file}.{_identifier(schema)}")
-    for key in (plan.base.contents if plan.base else {}).keys() - plan.contents.keys():
+    for schema, name in con.execute(
+        "select schema_name, view_name from duckdb_views() where not internal "
+        "and database_name = $1",
+        [file],
+    ).fetchall():
+        con.execute(f"drop view {file}.{_identifier(schema)}.{_identifier(name)}")
+    stay = {key for key, content in plan.contents.items() if not content.view}
+    for key in (plan.base.contents if plan.base else {}).keys() - stay:
         schema, name = key.split(".", 1)
-        con.execute(f"drop table {file}.{_identifier(schema)}.{_identifier(name)}")
+        con.execute(f"drop table if exists {file}.{_identifier(schema)}.{_identifier(name)}")
     for table in plan.tables:
         days = plan.changes[table.key]
-        rows = f"select {_columns(table)} from {_name(table, None)} where {table.rows}"
+        if table.key not in stay or days == ():
+            continue
         if days is None:
-            con.execute(f"create or replace table {_name(table, file)} as {rows}")
-            for target, description in _comments(table).items():
-                con.execute(f"comment on {target} is {_text(description)}")
-        elif days:
+            _rewrite(con, table)
+        elif table.has_days:
             con.execute(f"delete from {_name(table, file)} where {_on_days(days)}")
-            con.execute(f"insert into {_name(table, file)} {rows} and {_on_days(days)}")
+            con.execute(f"insert into {_name(table, file)} {_rows(table)} and {_on_days(days)}")
+        else:
+            _write_difference(con, table, plan.contents[table.key].row_count)
     _fill_publication(con, plan)
+
+
+def _rows(table: Table) -> str:
+    return f"select {_columns(table)} from {_name(table, None)} where {table.rows}"
+
+
+def _rewrite(con: duckdb.DuckDBPyConnection, table: Table) -> None:
+    con.execute(f"create or replace table {_name(table, 'publication_file')} as {_rows(table)}")
+    for target, description in _comments(table, "table").items():
+        con.execute(f"comment on {target} is {_text(description)}")
+
+
+def _write_difference(con: duckdb.DuckDBPyConnection, table: Table, row_count: int) -> None:
+    """Take out the rows that are gone and add those that are new, or write all if most differ.
+
+    A row is known by its hash, so no table needs a key: where a hash stands another number of
+    times than before, all its rows go and come again.
+    """
+    name, row_hash = _name(table, "publication_file"), f"hash({_columns(table)})"
+    con.execute(
+        "create or replace temp table differing as select row_hash from ("
+        f"select {row_hash} as row_hash, 1 as copies from ({_rows(table)}) "
+        f"union all select {row_hash}, -1 from {name}"
+        ") group by row_hash having sum(copies) <> 0"
+    )
+    ((differing,),) = con.execute("select count(*) from differing").fetchall()
+    if differing * REWRITTEN_FROM > row_count:
+        _rewrite(con, table)
+    else:
+        among = f"{row_hash} in (from differing)"
+        con.execute(f"delete from {name} where {among}")
+        con.execute(f"insert into {name} {_rows(table)} and {among}")
+    con.execute("drop table differing")
+
+
+def _create_views(con: duckdb.DuckDBPyConnection, plan: _Plan) -> None:
+    """Create the views inside the file, by the names that its tables have there."""
+    file = con.cursor()
+    try:
+        file.execute("use publication_file")
+        for table in plan.tables:
+            query = plan.contents[table.key].view
+            if query:
+                name = _name(table, None)
+                file.execute(f"create view {name} as select {_columns(table)} from ({query})")
+                for target, description in _comments(table, "view").items():
+                    file.execute(f"comment on {target} is {_text(description)}")
+    finally:
+        file.close()
 
 
 def _fill_publication(con: duckdb.DuckDBPyConnection, plan: _Plan) -> None:
@@ -465,9 +556,9 @@ _PUBLICATION_COMMENTS = {
 }
 
 
-def _comments(table: Table) -> dict[str, str]:
+def _comments(table: Table, kind: str) -> dict[str, str]:
     name = _name(table, "publication_file")
-    return {f"table {name}": table.description} | {
+    return {f"{kind} {name}": table.description} | {
         f"column {name}.{_identifier(column.name)}": column.description for column in table.columns
     }
 
@@ -481,7 +572,9 @@ def _verify(path: Path, plan: _Plan, settings: Settings) -> None:
         for table in plan.tables:
             content, days = plan.contents[table.key], plan.changes[table.key]
             if days is None or days:
-                _refuse_personal_values(reader, table, _on_days(days))
+                # A table without days is looked through whole: its new rows are known by their
+                # hash alone, which costs more than the look.
+                _refuse_personal_values(reader, table, _on_days(days if table.has_days else None))
             found = _slices(reader, table)
             if found != content.slices:
                 raise PublicationError(
@@ -491,6 +584,7 @@ def _verify(path: Path, plan: _Plan, settings: Settings) -> None:
                 )
         (uncommented,) = reader.execute(
             "select (select count(*) from duckdb_tables() where comment is null) "
+            "+ (select count(*) from duckdb_views() where comment is null and not internal) "
             "+ (select count(*) from duckdb_columns() where comment is null and not internal)"
         ).fetchall()[0]
         stored = reader.execute("select version from publication.version").fetchall()
@@ -517,16 +611,22 @@ def _refuse_personal_values(reader: duckdb.DuckDBPyConnection, table: Table, row
     ]
     if not texts:
         return
-    # Looking for the one character first spares nearly all rows the pattern.
-    counts = ", ".join(
-        f"count(*) filter ((contains({name}, '@') or {name}[1] = '+') "
-        f"and regexp_matches({name}, $1))"
-        for name in map(_identifier, texts)
-    )
-    (found,) = reader.execute(
-        f"select {counts} from {_name(table, None)} where {rows}", [_SAYS_WHO]
-    ).fetchall()
-    for column, count in zip(texts, found, strict=True):
+    # A query of its own looks for the one character first. In one query with the pattern, DuckDB
+    # tries the pattern on every row: 4.5 s for 34 tables of 10 million rows instead of 0.8 s.
+    might = {
+        column: f"(contains({name}, '@') or starts_with({name}, '+'))"
+        for column, name in zip(texts, map(_identifier, texts), strict=True)
+    }
+    counts = ", ".join(f"count(*) filter ({condition})" for condition in might.values())
+    (found,) = reader.execute(f"select {counts} from {_name(table, None)} where {rows}").fetchall()
+    for column, candidates in zip(texts, found, strict=True):
+        if not candidates:
+            continue
+        ((count,),) = reader.execute(
+            f"select count(*) filter (regexp_matches({_identifier(column)}, $1)) "
+            f"from {_name(table, None)} where {rows} and {might[column]}",
+            [_SAYS_WHO],
+        ).fetchall()
         if count:
             raise PublicationError(
                 f"{table.key}.{column} holds what looks like an e-mail address or phone number in "

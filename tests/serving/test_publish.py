@@ -10,7 +10,13 @@ from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
 from cx_pipeline.serving.catalogue import TableNotBuiltError, UndeclaredColumnError
-from cx_pipeline.serving.publish import Publication, PublicationError, _on_days, publish
+from cx_pipeline.serving.publish import (
+    Publication,
+    PublicationError,
+    _on_days,
+    _rewrite,
+    publish,
+)
 from cx_pipeline.settings import Settings
 from tests.serving.planted_warehouse import EMAIL, NAME, PHONE, fill_warehouse, make_manifest
 
@@ -335,6 +341,140 @@ def test_only_the_days_that_changed_are_written(publish_now, warehouse, settings
         settings,
         "select count(*), count(*) filter (order_id = 'another-order') from journey.orders",
     ) == [(21, 1)]
+
+
+ROWS = st.lists(st.tuples(st.integers(0, 30), st.sampled_from("ab")), max_size=40)
+
+
+@given(st.lists(ROWS, min_size=2, max_size=4))
+@settings_of_hypothesis(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_readers_get_the_rows_of_a_table_without_days_however_few_differ(
+    warehouse, settings, generations
+):
+    for rows in generations:
+        warehouse.execute("create or replace table kpis.states (state_id integer, state varchar)")
+        warehouse.execute("insert into kpis.states select 1000 + range, 'c' from range(100)")
+        if rows:
+            warehouse.executemany("insert into kpis.states values (?, ?)", rows)
+        publish(warehouse, settings, make_manifest(warehouse))
+
+        published = read(settings, "select * from kpis.states where state_id < 1000")
+        assert Counter(published) == Counter(rows)
+
+
+def states(warehouse: Any, changed: int) -> None:
+    warehouse.execute(
+        "create or replace table kpis.states as select range as state_id, "
+        "if(range < $1, sha256('new' || range), sha256(range::varchar)) as state "
+        "from range(100000)",
+        [changed],
+    )
+
+
+@pytest.mark.parametrize(("changed", "is_rewritten"), [(100, False), (50000, True)])
+def test_of_a_table_without_days_the_rows_that_differ_are_written(
+    publish_now, warehouse, settings, monkeypatch, changed, is_rewritten
+):
+    states(warehouse, 0)
+    publish_now()
+    written = []
+    monkeypatch.setattr(
+        "cx_pipeline.serving.publish._rewrite",
+        lambda con, table: written.append(table.key) or _rewrite(con, table),
+    )
+    states(warehouse, changed)
+    publish_now()
+
+    assert ("kpis.states" in written) == is_rewritten
+    assert read(
+        settings,
+        "select count(*), count(*) filter (state = sha256('new' || state_id)) from kpis.states",
+    ) == [(100000, changed)]
+    # Nothing stood in the way of the copy, which would have been made good without a word.
+    assert read(settings, "select published_at > written_afresh_at from publication.version") == [
+        (True,)
+    ]
+
+
+def test_a_personal_value_in_a_row_that_came_later_stops_the_publication(
+    publish_now, warehouse, settings
+):
+    states(warehouse, 0)
+    publish_now()
+    warehouse.execute("insert into kpis.states values (-1, $1)", [PHONE])
+
+    with pytest.raises(PublicationError, match=r"kpis\.states\.state .* in 1 rows"):
+        publish_now()
+    assert read(settings, "select version from publication.version") == [(1,)]
+
+
+@pytest.fixture
+def view_over_states(warehouse: Any) -> dict[str, Any]:
+    """A manifest in which `kpis.latest_states` is a view over a published table."""
+    states(warehouse, 0)
+    warehouse.execute(
+        "create view kpis.latest_states as with states as (from warehouse.kpis.states) "
+        "select state_id, state, 'warehouse.kpis' as origin from states where state_id > 99989"
+    )
+    manifest = make_manifest(warehouse)
+    for unique_id, node in manifest["nodes"].items():
+        node["unique_id"] = unique_id
+    manifest["nodes"]["model.cx_pipeline.latest_states"] |= {
+        "config": {"materialized": "view"},
+        "depends_on": {"nodes": ["model.cx_pipeline.states"]},
+    }
+    return manifest
+
+
+def test_a_view_over_published_tables_stays_a_view_with_its_comments(
+    warehouse, settings, view_over_states
+):
+    publish(warehouse, settings, view_over_states)
+    warehouse.execute("update kpis.states set state = 'new' where state_id = 99999")
+    publish(warehouse, settings, view_over_states)
+
+    assert read(
+        settings,
+        "select view_name, comment from duckdb_views() where not internal",
+    ) == [("latest_states", "One row per test of latest_states; it's quoted.")]
+    assert read(
+        settings,
+        "select column_name, comment from duckdb_columns() where table_name = 'latest_states'",
+    ) == [(name, f"The {name}'s value.") for name in ("state_id", "state", "origin")]
+    assert read(
+        settings,
+        "select count(*), count(*) filter (state = 'new'), any_value(origin) "
+        "from kpis.latest_states",
+    ) == [(10, 1, "warehouse.kpis")]
+    assert read(settings, "select published_at > written_afresh_at from publication.version") == [
+        (True,)
+    ]
+
+
+def test_a_view_over_a_table_that_keeps_columns_at_home_is_written_out(
+    warehouse, settings, view_over_states
+):
+    column = view_over_states["nodes"]["model.cx_pipeline.states"]["columns"]["state"]
+    column["config"]["meta"]["data_category"] = "user.content"
+    publish(warehouse, settings, view_over_states)
+
+    assert read(settings, "select count(*) from duckdb_views() where not internal") == [(0,)]
+    assert read(settings, "select count(*) from kpis.latest_states") == [(10,)]
+
+
+def test_a_view_becomes_a_table_and_a_table_a_view(warehouse, settings, view_over_states):
+    latest = view_over_states["nodes"]["model.cx_pipeline.latest_states"]
+    for materialized in ("view", "table", "view"):
+        latest["config"]["materialized"] = materialized
+        publish(warehouse, settings, view_over_states)
+
+        found = read(settings, "select count(*) from duckdb_views() where not internal")
+        assert found == [(int(materialized == "view"),)]
+        assert read(settings, "select count(*) from kpis.latest_states") == [(10,)]
 
 
 def test_a_table_that_is_not_built_any_more_leaves_the_file(warehouse, settings):
