@@ -126,9 +126,7 @@ def refuse_half_built(settings: Settings, run_id: str) -> None:
         )
 
 
-def note_published(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, run_id: str
-) -> None:
+def note_published(connection: duckdb.DuckDBPyConnection, settings: Settings, run_id: str) -> None:
     """Note that the published file holds what this run went by, if it was a whole run.
 
     The run has then tested every row of the loads that it began with: that is noted in the

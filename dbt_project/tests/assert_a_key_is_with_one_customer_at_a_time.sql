@@ -7,7 +7,7 @@
 -- depends_on: {{ ref("customer_identities") }}
 
 -- The periods of a key in the map follow each other without gap or overlap; the last one is open.
--- Most keys have one, and it is open; that no key has two open ones is for customer_profiles to test.
+-- Most keys have one, and it is open; that none has two open ones, customer_profiles tests.
 with ended as (
     select distinct customer_xref.profile_key
     from {{ source("identity", "customer_xref") }} as customer_xref

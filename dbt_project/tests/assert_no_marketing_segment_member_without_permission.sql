@@ -34,16 +34,7 @@ purposes as (
 ),
 
 -- A segment without a channel may use any of its purpose.
-asked_of_members as (
-    select distinct
-        memberships.purpose,
-        coalesce(definitions.channel, 'any') as asked_channel,
-    from memberships
-    left join definitions
-        on memberships.segment = definitions.segment
-),
-
-all_channels as (
+asked_for as (
     select
         purposes.purpose,
         purposes.channel,
@@ -57,14 +48,6 @@ all_channels as (
         'any' as asked_channel,
         purposes.requires_consent,
     from purposes
-),
-
-asked_for as (
-    select all_channels.* from all_channels
-    semi join asked_of_members
-        on
-            all_channels.purpose = asked_of_members.purpose
-            and all_channels.asked_channel = asked_of_members.asked_channel
 ),
 
 channel_counts as (

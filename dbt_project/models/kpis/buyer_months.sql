@@ -63,7 +63,7 @@ orders_until as (
     where customer_orders.event_date <= as_of.as_of_date
 ),
 
--- Counted before each month gets its row: 267,000 orders are 300 such counts, and were 1.2 million
+-- Counted before each month gets its row: 267,000 orders are 375 such counts, and were 1.2 million
 -- rows of an order and a month.
 counts as (
     select
