@@ -50,7 +50,7 @@ def build_serving_asset(dbt_models: dg.AssetsDefinition) -> dg.AssetsDefinition:
         manifest = manifest_as_dict(settings)
         with connect(settings) as con:
             publication = publish(con, settings, manifest, run_id=context.run_id)
-        note_published(settings, context.run_id)
+            note_published(con, settings, context.run_id)
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": sum(publication.row_counts.values()),

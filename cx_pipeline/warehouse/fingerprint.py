@@ -10,6 +10,7 @@ import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -67,7 +68,7 @@ def _begun(settings: Settings) -> Path:
     return settings.data_dir / "warehouse.begun"
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -90,12 +91,20 @@ def rules_moved(settings: Settings) -> bool:
     return _read(_published(settings)).get("rules") != rules_hash(settings)
 
 
+def _newest_load(connection: duckdb.DuckDBPyConnection) -> int:
+    ((load_id,),) = connection.execute(
+        "select coalesce(max(load_id), 0) from sources.loads"
+    ).fetchall()
+    return int(load_id)
+
+
 def note_begin(connection: duckdb.DuckDBPyConnection, settings: Settings, run_id: str) -> None:
     """Note what a whole run goes by, as it was when the run had landed everything."""
     noted = {
         "run_id": run_id,
         "fingerprint": run_fingerprint(connection, settings),
         "rules": rules_hash(settings),
+        "load_id": _newest_load(connection),
     }
     path = _begun(settings)
     aside = path.with_suffix(".noting")
@@ -117,7 +126,16 @@ def refuse_half_built(settings: Settings, run_id: str) -> None:
         )
 
 
-def note_published(settings: Settings, run_id: str) -> None:
-    """Note that the published file holds what this run went by, if it was a whole run."""
-    if _read(_begun(settings)).get("run_id") == run_id:
+def note_published(connection: duckdb.DuckDBPyConnection, settings: Settings, run_id: str) -> None:
+    """Note that the published file holds what this run went by, if it was a whole run.
+
+    The run has then tested every row of the loads that it began with: that is noted in the
+    warehouse itself, since a warehouse made anew has tested nothing.
+    """
+    begun = _read(_begun(settings))
+    if begun.get("run_id") == run_id:
+        connection.execute(
+            f"create or replace table sources.checked_load as "
+            f"select {int(begun['load_id'])}::bigint as load_id"
+        )
         _begun(settings).replace(_published(settings))

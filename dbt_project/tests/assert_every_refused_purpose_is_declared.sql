@@ -7,34 +7,36 @@
 
 -- Somebody said no to a purpose that config/purposes.yml does not name, and it binds nothing. Name
 -- the purpose there, or say in the columns of sources.yml which of its keys is meant.
-with latest_refusals as (
-    select
-        consent_log.consent_event_id,
-        consent_log.source_name,
-        consent_log.purpose,
-        consent_log.status,
-    from {{ ref("consent_log") }} as consent_log
-    qualify
-        row_number() over (
-            partition by consent_log.statement_source, consent_log.consent_event_id
-            order by consent_log.revision desc
-        ) = 1
-),
-
-purposes as (
+with purposes as (
     select stg_purposes.purpose from {{ ref("stg_purposes") }} as stg_purposes
 ),
 
+undeclared_refusals as (
+    select
+        consent_log.source_name,
+        consent_log.purpose,
+        consent_log.statement_source,
+        consent_log.consent_event_id,
+        consent_log.revision,
+    from {{ ref("consent_log") }} as consent_log
+    where
+        consent_log.status not in ('granted', 'pending')
+        and consent_log.purpose not in (select purposes.purpose from purposes)
+),
+
+-- What was corrected since no longer counts.
 undeclared as (
     select
-        latest_refusals.source_name,
-        latest_refusals.purpose,
+        undeclared_refusals.source_name,
+        undeclared_refusals.purpose,
         count(*) as refusal_count,
-    from latest_refusals
-    where
-        latest_refusals.status not in ('granted', 'pending')
-        and latest_refusals.purpose not in (select purposes.purpose from purposes)
-    group by latest_refusals.source_name, latest_refusals.purpose
+    from undeclared_refusals
+    anti join {{ ref("consent_log") }} as later
+        on
+            undeclared_refusals.statement_source = later.statement_source
+            and undeclared_refusals.consent_event_id = later.consent_event_id
+            and undeclared_refusals.revision < later.revision
+    group by undeclared_refusals.source_name, undeclared_refusals.purpose
 )
 
 select * from undeclared

@@ -46,7 +46,7 @@ def publish(settings: Settings, warehouse: duckdb.DuckDBPyConnection, run_id: st
     settings.serving_dir.mkdir(parents=True, exist_ok=True)
     fingerprint.note_begin(warehouse, settings, run_id)
     (settings.serving_dir / "bi.duckdb").touch()
-    fingerprint.note_published(settings, run_id)
+    fingerprint.note_published(warehouse, settings, run_id)
 
 
 def test_a_new_warehouse_is_in_the_format_that_is_cheap_to_write(settings):

@@ -26,7 +26,13 @@ class DuckDBEngine:
 
     @contextmanager
     def building(self, settings: Settings, *, full_refresh: bool) -> Iterator[None]:
-        """Close dbt's connections at the end, for the next step opens the file itself."""
+        """Close dbt's connections at the end, for the next step opens the file itself.
+
+        What is built anew has not been tested yet, also if the run does not come to its tests.
+        """
+        if full_refresh and settings.warehouse_path.exists():
+            with duckdb.connect(str(settings.warehouse_path)) as connection:
+                connection.execute("drop table if exists sources.checked_load")
         try:
             yield
         finally:

@@ -196,3 +196,18 @@
 {% macro judges_some() -%}
     {{ return(is_incremental() and can_judge_some()) }}
 {%- endmacro %}
+
+
+{# The newest load that is tested (macros/checked_rows.sql); none on Spark: it writes tables whole. #}
+{% macro checked_load() -%}
+    {{ return(adapter.dispatch('checked_load')() if execute else 0) }}
+{%- endmacro %}
+
+{% macro duckdb__checked_load() -%}
+    {%- set kept = adapter.get_relation(target.database, 'sources', 'checked_load') -%}
+    {{ return(run_query('select max(load_id) from ' ~ kept)[0][0] or 0 if kept else 0) }}
+{%- endmacro %}
+
+{% macro spark__checked_load() -%}
+    {{ return(0) }}
+{%- endmacro %}
