@@ -10,6 +10,7 @@ with sightings as (
 
 given as (
     select
+        email_key as profile_key,
         'email' as contact_point_type,
         email as value,
         _load_id,
@@ -19,6 +20,7 @@ given as (
     union all by name
 
     select
+        phone_key as profile_key,
         'phone' as contact_point_type,
         phone as value,
         _load_id,
@@ -26,22 +28,14 @@ given as (
     where phone is not null
 ),
 
-distinct_values as (
+contact_points as (
     select
+        profile_key,
         contact_point_type,
         value,
         min(_load_id) as first_load_id,
     from given
     group by all
-),
-
-contact_points as (
-    select
-        {{ keyed_hash("contact_point_type || ':' || value") }} as profile_key,
-        contact_point_type,
-        value,
-        first_load_id,
-    from distinct_values
 ),
 
 new_contact_points as (

@@ -16,10 +16,14 @@ with sightings as (
         *,
         case
             {%- for identifier_type in centres %}
-            when {{ identifier_type }} is not null then '{{ identifier_type }}'
+            when {{ identifier_type }}_key is not null then '{{ identifier_type }}'
             {%- endfor %}
         end as left_type,
-        coalesce({{ centres | join(', ') }}) as left_value,
+        coalesce(
+            {%- for identifier_type in centres %}
+            {{ identifier_type }}_key{{ ',' if not loop.last }}
+            {%- endfor %}
+        ) as left_profile_key,
     from {{ ref('stg_identifier_sightings') }}
     where _load_id > {{ last_load_id('last_load_id') }}
 ),
@@ -27,10 +31,10 @@ with sightings as (
 pairs as (
     {% for identifier_type in identifier_types() %}
     select
+        left_profile_key,
+        {{ identifier_type }}_key as right_profile_key,
         left_type,
-        left_value,
         '{{ identifier_type }}' as right_type,
-        {{ identifier_type }} as right_value,
         entity,
         _source,
         _load_id,
@@ -39,7 +43,7 @@ pairs as (
         last_seen_at,
         record_count,
     from sightings
-    where {{ identifier_type }} is not null and left_type <> '{{ identifier_type }}'
+    where {{ identifier_type }}_key is not null and left_type <> '{{ identifier_type }}'
     {{ 'union all by name' if not loop.last }}
     {% endfor %}
 ),
@@ -47,10 +51,10 @@ pairs as (
 -- A struct compares field by field: the smallest is the first load's earliest sighting.
 in_new_loads as (
     select
+        left_profile_key,
+        right_profile_key,
         left_type,
-        left_value,
         right_type,
-        right_value,
         min(struct_pack(
             load_id := _load_id,
             anchored_at := coalesce(first_seen_at, _loaded_at),
@@ -64,43 +68,6 @@ in_new_loads as (
         cast(sum(record_count) as bigint) as record_count,
     from pairs
     group by all
-),
-
--- A value stands in several pairs: hashing each once instead of per pair saved a fifth of the time.
-ends as (
-    select left_type as identifier_type, left_value as identifier_value from in_new_loads
-    union
-    select right_type as identifier_type, right_value as identifier_value from in_new_loads
-),
-
-profile_keys as (
-    select
-        identifier_type,
-        identifier_value,
-        {{ keyed_hash("identifier_type || ':' || identifier_value") }} as profile_key,
-    from ends
-),
-
-keyed as (
-    select
-        left_keys.profile_key as left_profile_key,
-        right_keys.profile_key as right_profile_key,
-        in_new_loads.left_type,
-        in_new_loads.right_type,
-        in_new_loads.anchor,
-        in_new_loads.first_seen_at,
-        in_new_loads.last_seen_at,
-        in_new_loads.last_load_id,
-        in_new_loads.record_count,
-    from in_new_loads
-    inner join profile_keys as left_keys
-        on
-            in_new_loads.left_value = left_keys.identifier_value
-            and in_new_loads.left_type = left_keys.identifier_type
-    inner join profile_keys as right_keys
-        on
-            in_new_loads.right_value = right_keys.identifier_value
-            and in_new_loads.right_type = right_keys.identifier_type
 ),
 
 {% if is_incremental() %}
@@ -122,14 +89,14 @@ already_known as (
         known.last_load_id,
         known.record_count,
     from {{ this }} as known
-    inner join keyed
+    inner join in_new_loads
         on
-            known.left_profile_key = keyed.left_profile_key
-            and known.right_profile_key = keyed.right_profile_key
+            known.left_profile_key = in_new_loads.left_profile_key
+            and known.right_profile_key = in_new_loads.right_profile_key
 ),
 
 together as (
-    select * from keyed
+    select * from in_new_loads
     union all by name
     select * from already_known
 ),
@@ -165,7 +132,7 @@ unpacked as (
         last_seen_at,
         last_load_id,
         record_count,
-    from {{ 'edges' if is_incremental() else 'keyed' }}
+    from {{ 'edges' if is_incremental() else 'in_new_loads' }}
 )
 
 select * from unpacked

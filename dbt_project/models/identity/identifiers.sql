@@ -12,8 +12,8 @@ with sightings as (
 single_identifiers as (
     {% for identifier_type in identifier_types() %}
     select
+        {{ identifier_type }}_key as profile_key,
         '{{ identifier_type }}' as identifier_type,
-        {{ identifier_type }} as identifier_value,
         entity,
         _source,
         _load_id,
@@ -22,7 +22,7 @@ single_identifiers as (
         last_seen_at,
         record_count,
     from sightings
-    where {{ identifier_type }} is not null
+    where {{ identifier_type }}_key is not null
     {{ 'union all by name' if not loop.last }}
     {% endfor %}
 ),
@@ -30,8 +30,8 @@ single_identifiers as (
 -- A struct compares field by field: the smallest is the first load's earliest sighting.
 in_new_loads as (
     select
+        profile_key,
         identifier_type,
-        identifier_value,
         min(struct_pack(
             load_id := _load_id,
             anchored_at := coalesce(first_seen_at, _loaded_at),
@@ -45,18 +45,6 @@ in_new_loads as (
         cast(sum(record_count) as bigint) as record_count,
     from single_identifiers
     group by all
-),
-
-keyed as (
-    select
-        {{ keyed_hash("identifier_type || ':' || identifier_value") }} as profile_key,
-        identifier_type,
-        anchor,
-        first_seen_at,
-        last_seen_at,
-        last_load_id,
-        record_count,
-    from in_new_loads
 ),
 
 {% if is_incremental() %}
@@ -76,12 +64,12 @@ already_known as (
         known.last_load_id,
         known.record_count,
     from {{ this }} as known
-    inner join keyed
-        on known.profile_key = keyed.profile_key
+    inner join in_new_loads
+        on known.profile_key = in_new_loads.profile_key
 ),
 
 together as (
-    select * from keyed
+    select * from in_new_loads
     union all by name
     select * from already_known
 ),
@@ -113,7 +101,7 @@ unpacked as (
         last_seen_at,
         last_load_id,
         record_count,
-    from {{ 'identifiers' if is_incremental() else 'keyed' }}
+    from {{ 'identifiers' if is_incremental() else 'in_new_loads' }}
 )
 
 select * from unpacked
