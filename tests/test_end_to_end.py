@@ -34,6 +34,7 @@ RUN_COLUMNS = {
     "id_change_key",
     "consent_log_id",
     "map_at",
+    "noted_at",
 }
 
 
@@ -42,8 +43,8 @@ def table_hashes(company: Company) -> dict[str, tuple]:
     with duckdb.connect(str(company.data_dir / "warehouse.duckdb")) as connection:
         tables = connection.execute(
             "select schema_name, table_name from duckdb_tables() where schema_name != 'sources' "
-            # Hashes of the loads and the config folder.
-            "and table_name != 'resolved_evidence'"
+            # Hashes of the loads and the config folder; whom the last run touched.
+            "and table_name not in ('resolved_evidence', 'int_customer_360__touched_profiles')"
         ).fetchall()
         hashes = {}
         for schema, table in tables:
