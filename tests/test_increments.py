@@ -52,11 +52,7 @@ HISTORIES = {
     # Says of each row on which day it was built; customers is compared.
     "customer_360.customers_as_built",
     "segments.memberships",
-} | {f"{room}.changed_profiles_of_{table}" for room, table in (
-    *(("journey", table) for table in ("touchpoints", "sessions", "orders", "order_lines")),
-    *(("journey", table) for table in ("deliveries", "returns", "contracts")),
-    *(("experience", table) for table in ("cases", "feedback")),
-)}
+}
 HISTORY_COLUMNS = RUN_COLUMNS | {
     "merged_customer_count",
     "quarantine_id",
@@ -147,7 +143,7 @@ def write_config(folder: Path, inputs: Path) -> None:
 
 
 def contents(company: Company) -> dict[str, set[tuple]]:
-    """Return the rows of every table and view behind the lake, customers named by their smallest key."""
+    """Return the rows of all tables and views behind the lake, customers by their smallest key."""
     with duckdb.connect(str(company.data_dir / "warehouse.duckdb")) as connection:
         connection.execute(
             "create temp table names as select customer_id, min(profile_key)::varchar as name "
@@ -157,7 +153,8 @@ def contents(company: Company) -> dict[str, set[tuple]]:
         for schema, table, column in connection.execute(
             "select schema_name, table_name, column_name from duckdb_columns() "
             "where not internal and schema_name not in ('sources', 'main') "
-            "and database_name = 'warehouse' order by all"
+            "and database_name = 'warehouse' "
+            "and table_name not like 'changed_profiles_of_%' order by all"
         ).fetchall():
             of_first_load = table in ("identifiers", "id_edges") and column in FIRST_SEEN_IN
             if (
