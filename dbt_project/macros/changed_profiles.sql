@@ -127,6 +127,14 @@
 {%- endmacro %}
 
 
+{# Before that: whom the consent room judged since, and whose identifiers moved. #}
+{% macro find_touched_customers() -%}
+    {%- if customers_built_as_of() -%}
+    {{ find_customers_to_judge(ref('consent_state'), customers_as_built()) }}
+    {%- endif -%}
+{%- endmacro %}
+
+
 {# Before an increment of customers_as_built: whose rows go. Those who are nobody's customer any more
    go with them. #}
 {% macro judge_touched_customers() -%}

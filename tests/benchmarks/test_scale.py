@@ -103,7 +103,7 @@ def test_the_pipeline_agrees_with_the_script_and_its_rows_are_whole(exports, scr
 def test_who_takes_more_than_the_limit_is_a_row_and_no_crash(exports):
     (row,) = bench(exports.parent, memory_gib=0.05).peer("pandas")
     assert row["outcome"] == "out of memory"
-    assert row["peak_memory_gib"] > 0.05
+    assert row["peak_memory_gib"] >= 0.05
     assert row["rows_per_second_per_core"] is None
 
 

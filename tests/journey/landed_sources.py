@@ -173,7 +173,9 @@ class LandedSources:
         """
         tables = self.query(
             "select table_schema || '.' || table_name from information_schema.tables "
-            "where table_schema in (select unnest(?)) and table_type = 'BASE TABLE' order by 1",
+            "where table_schema in (select unnest(?)) and table_type = 'BASE TABLE' "
+            # Whose facts a run changed.
+            "and table_name not like 'changed_profiles_of_%' order by 1",
             list(schemas),
         )
         return {
