@@ -25,6 +25,7 @@ SCRIPT_NODES = {
     *("stg_message_events", "stg_cases", "stg_survey_responses", "stg_store_visits"),
     *("stg_identifier_sightings", "identifiers", "id_edges", "customer_identities"),
     *("touchpoints", "sessions", "orders", "customer_profiles", "customers"),
+    *("int_customer_360__touched_profiles", "customers_as_built"),
 }
 """The models that do what the scripts of the peers do too; with them goes identity's Python."""
 
