@@ -1,7 +1,7 @@
 {#
     A customer's row depends on their facts, their identifiers and records, their consents, and on the
-    day: a fact leaves a window, a contract begins or ends. All other rows stand. Of 770,000 customers
-    with 13 contacts a year a day touches one in thirty.
+    day: a fact leaves a window, a contract begins or ends. All other rows stand. Of 3.5 million
+    identifiers of 770,000 customers a day of news touched 50,000.
 #}
 {{
     config(
