@@ -24,7 +24,7 @@ SCRIPT_NODES = {
     *("stg_contacts", "stg_orders", "stg_deliveries", "stg_returns", "stg_web_events"),
     *("stg_message_events", "stg_cases", "stg_survey_responses", "stg_store_visits"),
     *("stg_identifier_sightings", "identifiers", "id_edges", "customer_identities"),
-    *("touchpoints", "sessions", "orders", "customer_profiles", "customers"),
+    *("touchpoints", "sessions", "orders", "customer_profiles"),
     *("int_customer_360__touched_profiles", "customers_as_built"),
 }
 """The models that do what the scripts of the peers do too; with them goes identity's Python."""

@@ -55,16 +55,8 @@
 
 {# Incremental strategy: empty the changed days, then insert what was built for them. #}
 {% macro get_incremental_by_day_sql(arg_dict) -%}
-    {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
-    {%- set target = arg_dict['target_relation'] -%}
-    {%- set held = 'event_date in (select event_date from ' ~ changed_days_table(target) ~ ')' -%}
-    {{ note_changed_profiles(arg_dict, 'select * from ' ~ target ~ ' where ' ~ held) }}
-
-    delete from {{ target }}
-    where {{ held }};
-
-    insert into {{ target }} ({{ columns }})
-    select {{ columns }} from {{ arg_dict['temp_relation'] }}
+    {%- set days = changed_days_table(arg_dict['target_relation']) -%}
+    {{ replace_rows(arg_dict, 'event_date in (select event_date from ' ~ days ~ ')') }}
 {%- endmacro %}
 
 

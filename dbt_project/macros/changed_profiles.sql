@@ -67,12 +67,10 @@
 {%- endmacro %}
 
 
-{# Incremental strategy: replace the rows of the keys that were built; as delete+insert, and noted. #}
-{% macro get_incremental_by_key_sql(arg_dict) -%}
+{# What by_day and by_key do: note whose rows change, take out those held (a condition), put in those built. #}
+{% macro replace_rows(arg_dict, held) -%}
     {%- set target = arg_dict['target_relation'] -%}
-    {%- set key = arg_dict['unique_key'] -%}
     {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
-    {%- set held = key ~ ' in (select ' ~ key ~ ' from ' ~ arg_dict['temp_relation'] ~ ')' -%}
     {{ note_changed_profiles(arg_dict, 'select * from ' ~ target ~ ' where ' ~ held) }}
 
     delete from {{ target }}
@@ -80,6 +78,15 @@
 
     insert into {{ target }} ({{ columns }})
     select {{ columns }} from {{ arg_dict['temp_relation'] }}
+{%- endmacro %}
+
+
+{# Incremental strategy: replace the rows of the keys that were built; as delete+insert, and noted. #}
+{% macro get_incremental_by_key_sql(arg_dict) -%}
+    {%- set key = arg_dict['unique_key'] -%}
+    {{ replace_rows(
+        arg_dict, key ~ ' in (select ' ~ key ~ ' from ' ~ arg_dict['temp_relation'] ~ ')'
+    ) }}
 {%- endmacro %}
 
 
