@@ -44,10 +44,6 @@ HISTORIES = {
     "consent.consent_log",
     "identity.id_changes",
     "identity.resolved_evidence",
-    "consent.evidence_of_consent_state",
-    "consent.evidence_of_permissions",
-    "customer_360.evidence_of_customers_as_built",
-    "customer_360.evidence_of_touched_profiles",
     "customer_360.int_customer_360__touched_profiles",
     # Says of each row on which day it was built; customers is compared.
     "customer_360.customers_as_built",
@@ -154,7 +150,7 @@ def contents(company: Company) -> dict[str, set[tuple]]:
             "select schema_name, table_name, column_name from duckdb_columns() "
             "where not internal and schema_name not in ('sources', 'main') "
             "and database_name = 'warehouse' "
-            "and table_name not like 'changed_profiles_of_%' order by all"
+            "and not regexp_matches(table_name, '^(changed_profiles|evidence)_of_') order by all"
         ).fetchall():
             of_first_load = table in ("identifiers", "id_edges") and column in FIRST_SEEN_IN
             if (

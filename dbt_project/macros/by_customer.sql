@@ -72,8 +72,8 @@
     {%- if can_judge_some() -%}
     create table if not exists {{ evidence_of(model) }} (
         judged_on date, purposes_hash varchar, load_id bigint, statement_count bigint,
-        map_at timestamp, stay_count bigint, ended_stay_count bigint, as_of_date date,
-        noted_at timestamp
+        identifier_count bigint, map_at timestamp, stay_count bigint, ended_stay_count bigint,
+        as_of_date date, noted_at timestamp
     )
     {%- endif -%}
 {%- endmacro %}
@@ -104,13 +104,7 @@
     ),
 
     stays_then as (
-        select
-            count(*) as stay_count,
-            coalesce(sum(case when customer_xref.valid_to <= stored.map_at then 1 end), 0)
-                as ended_stay_count
-        from {{ customer_xref }}
-        cross join stored
-        where customer_xref.valid_from <= stored.map_at
+        {{ stays_then() }}
     ),
 
     built_from as (
@@ -178,11 +172,7 @@
             on customer_xref.profile_key = moved_keys.profile_key
         where customer_xref.is_current
         union
-        select customer_xref.customer_id from {{ customer_xref }}
-        cross join built_from
-        where
-            customer_xref.valid_from > built_from.map_at
-            or customer_xref.valid_to > built_from.map_at
+        {{ customers_who_moved() }}
         union
         select consent_state.customer_id from {{ consent_state }} as consent_state
         cross join built_from
@@ -201,6 +191,160 @@
     )
 
     select * from customers_to_judge
+{%- endmacro %}
+
+
+{# The stays that a table was built from and that are still there, of the CTE `stored`. #}
+{% macro stays_then() -%}
+    select
+        count(*) as stay_count,
+        coalesce(sum(case when customer_xref.valid_to <= stored.map_at then 1 end), 0)
+            as ended_stay_count
+    from {{ source("identity", "customer_xref") }} as customer_xref
+    cross join stored
+    where customer_xref.valid_from <= stored.map_at
+{%- endmacro %}
+
+
+{# Whose keys came or went since, of the CTE `built_from`. #}
+{% macro customers_who_moved() -%}
+    select customer_xref.customer_id
+    from {{ source("identity", "customer_xref") }} as customer_xref
+    cross join built_from
+    where
+        customer_xref.valid_from > built_from.map_at
+        or customer_xref.valid_to > built_from.map_at
+{%- endmacro %}
+
+
+{# What the tables of the identity room go by: identifiers, the map, and the day. #}
+{% macro evidence_of_identity() -%}
+    select
+        (select coalesce(max(last_load_id), 0) from {{ ref("identifiers") }}) as load_id,
+        (select count(*) from {{ ref("identifiers") }}) as identifier_count,
+        (
+            select coalesce(max(valid_from), timestamp '1970-01-01')
+            from {{ source("identity", "customer_xref") }}
+        ) as map_at,
+        (select count(*) from {{ source("identity", "customer_xref") }}) as stay_count,
+        (select count(valid_to) from {{ source("identity", "customer_xref") }}) as ended_stay_count,
+        as_of_date,
+        {{ now_utc() }} as noted_at
+    from {{ ref("stg_as_of") }}
+{%- endmacro %}
+
+
+{#
+    Before an increment of a table of the identity room: whose rows are built anew. Those whose keys
+    moved, and those of `touched_keys`, a query that may ask the CTEs `evidence` and `built_from`;
+    everybody's where the table was not built from what is there, as in find_customers_to_judge, or
+    where `everybody`, a condition, holds.
+#}
+{% macro find_customers_of_keys(touched_keys, everybody="false") -%}
+    create or replace temporary table {{ customers_to_judge() }} as
+    with evidence as (
+        select * from evidence_for_{{ this.identifier }}
+    ),
+
+    stored as (
+        select * from {{ evidence_of(this.identifier) }}
+    ),
+
+    identifiers_then as (
+        select count(*) as identifier_count
+        from {{ ref("identifiers") }} as identifiers
+        cross join stored
+        where identifiers.first_load_id <= stored.load_id
+    ),
+
+    stays_then as (
+        {{ stays_then() }}
+    ),
+
+    built_from as (
+        select stored.* from stored
+        inner join evidence
+            on stored.as_of_date <= evidence.as_of_date
+        inner join identifiers_then
+            on stored.identifier_count = identifiers_then.identifier_count
+        inner join stays_then
+            on
+                stored.stay_count = stays_then.stay_count
+                and stored.ended_stay_count = stays_then.ended_stay_count
+        where not {{ everybody }}
+    ),
+
+    built_from_nothing as (
+        select count(*) as table_count from built_from
+        having count(*) = 0
+    ),
+
+    touched_keys as (
+        {{ touched_keys }}
+    ),
+
+    customers_to_judge as (
+        select customer_xref.customer_id
+        from {{ source("identity", "customer_xref") }} as customer_xref
+        inner join touched_keys
+            on customer_xref.profile_key = touched_keys.profile_key
+        where customer_xref.is_current
+        union
+        {{ customers_who_moved() }}
+        union
+        select customer_xref.customer_id
+        from {{ source("identity", "customer_xref") }} as customer_xref
+        cross join built_from_nothing
+        where customer_xref.is_current
+        union
+        select built.customer_id from {{ this }} as built
+        cross join built_from_nothing
+    )
+
+    select * from customers_to_judge
+{%- endmacro %}
+
+
+{# The keys that a newer load saw. #}
+{% macro find_customers_seen() -%}
+    {%- set seen -%}
+    select identifiers.profile_key
+    from {{ ref("identifiers") }} as identifiers
+    cross join built_from
+    where identifiers.last_load_id > built_from.load_id
+    {%- endset -%}
+    {{ find_customers_of_keys(seen) }}
+{%- endmacro %}
+
+
+{# The keys whose contact records changed, and those whose birthday has been. #}
+{% macro find_customers_with_news() -%}
+    {%- set contacts = ref("stg_contacts") -%}
+    {%- set news -%}
+    select changed.profile_key
+    from {{ changed_profiles_of(contacts) }} as changed
+    union
+    select contacts.profile_key
+    from {{ contacts }} as contacts
+    cross join built_from
+    cross join evidence
+    where
+        {{ whole_years("contacts.birth_date", "built_from.as_of_date") }}
+        <> {{ whole_years("contacts.birth_date", "evidence.as_of_date") }}
+    {%- endset -%}
+    {{ find_customers_of_keys(
+        news,
+        everybody="exists (select 1 from " ~ changed_profiles_of(contacts) ~ " where profile_key is null)",
+    ) }}
+{%- endmacro %}
+
+
+{# What was noted of contacts before the table was asked for is in it now. #}
+{% macro forget_changed_contacts() -%}
+    {%- if can_judge_some() -%}
+    delete from {{ changed_profiles_of(ref("stg_contacts")) }}
+    where noted_at <= (select evidence.noted_at from {{ evidence_of(this.identifier) }} as evidence)
+    {%- endif -%}
 {%- endmacro %}
 
 

@@ -3,7 +3,7 @@
     only those count as touched of whom a row came, went or says something else. Beside each table of
     facts that customer_360 tells of lies changed_profiles_of_<model>: a row per profile key and run,
     written in the transaction that writes the facts, taken out when the customers are built. A row
-    without a key stands for everybody.
+    without a key stands for everybody. So it is with contact records and customer_attributes.
 
     Spark writes its tables whole and builds all customers, so nothing is kept there.
 #}
@@ -46,7 +46,7 @@
 #}
 {% macro note_changed_profiles(arg_dict, held) -%}
     {%- set relation = arg_dict['target_relation'] -%}
-    {%- if relation.identifier in facts_of_customers() -%}
+    {%- if relation.identifier == 'stg_contacts' or relation.identifier in facts_of_customers() -%}
     {%- set loads = ['_load_id', '_case_load_id', '_message_load_id'] -%}
     {%- set columns
         = arg_dict['dest_columns'] | map(attribute='name') | reject('in', loads) | join(', ') -%}

@@ -1,3 +1,18 @@
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="by_customer",
+        on_schema_change="fail",
+        pre_hook=[
+            "{{ expect_evidence('customer_attributes') }}",
+            "{{ note_evidence(evidence_of_identity()) }}",
+            "{{ find_customers_with_news() if judges_some() else '' }}",
+        ],
+        post_hook=["{{ keep_evidence() }}", "{{ forget_changed_contacts() }}"],
+    )
+}}
+-- depends_on: {{ ref("identifiers") }}
+
 with contacts as (
     select * from {{ ref("stg_contacts") }}
 ),
@@ -7,7 +22,14 @@ customer_xref as (
         customer_xref.profile_key,
         customer_xref.customer_id,
     from {{ source("identity", "customer_xref") }} as customer_xref
-    where customer_xref.is_current and customer_xref.is_known
+    where
+        customer_xref.is_current
+        and customer_xref.is_known
+        {% if judges_some() %}
+            and customer_xref.customer_id in (
+                select judged.customer_id from {{ customers_to_judge() }} as judged
+            )
+        {% endif %}
 ),
 
 as_of as (

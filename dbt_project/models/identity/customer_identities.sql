@@ -1,6 +1,23 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='by_customer',
+    on_schema_change='fail',
+    pre_hook=[
+        "{{ expect_evidence('customer_identities') }}",
+        "{{ note_evidence(evidence_of_identity()) }}",
+        "{{ find_customers_seen() if judges_some() else '' }}",
+    ],
+    post_hook="{{ keep_evidence() }}",
+) }}
+-- depends_on: {{ ref('stg_as_of') }}
+
 with customer_xref as (
     select * from {{ source('identity', 'customer_xref') }}
-    where is_current
+    where
+        is_current
+        {% if judges_some() %}
+        and customer_id in (select judged.customer_id from {{ customers_to_judge() }} as judged)
+        {% endif %}
 ),
 
 identifiers as (

@@ -1,7 +1,8 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='delete+insert',
+    incremental_strategy='by_key',
     unique_key='contact_id',
+    pre_hook='{{ expect_changed_profiles() }}',
 ) }}
 
 with accepted as (
