@@ -81,15 +81,6 @@
 {%- endmacro %}
 
 
-{# Incremental strategy: replace the rows of the keys that were built; as delete+insert, and noted. #}
-{% macro get_incremental_by_key_sql(arg_dict) -%}
-    {%- set key = arg_dict['unique_key'] -%}
-    {{ replace_rows(
-        arg_dict, key ~ ' in (select ' ~ key ~ ' from ' ~ arg_dict['temp_relation'] ~ ')'
-    ) }}
-{%- endmacro %}
-
-
 {#
     The as-of day of which customers_as_built tells, when the customers that moved since can be built
     alone; none when everybody must be built: at first, on Spark, after facts that were built from

@@ -161,6 +161,34 @@
 {%- endmacro %}
 
 
+{# Keep the keys that a run found changed, until its strategy has replaced their rows. #}
+{% macro changed_keys_table(relation=this) -%}
+    {{ return(adapter.dispatch('changed_keys_table')(relation)) }}
+{%- endmacro %}
+
+{% macro duckdb__changed_keys_table(relation) -%}
+    {{ return('changed_keys_of_' ~ relation.identifier) }}
+{%- endmacro %}
+
+{% macro spark__changed_keys_table(relation) -%}
+    {%- set name = relation.identifier ~ '__dbt_changed_keys' -%}
+    {{ return(relation.incorporate(path={'identifier': name})) }}
+{%- endmacro %}
+
+{% macro keep_changed_keys(name, keys_query) -%}
+    {{ return(adapter.dispatch('keep_changed_keys')(name, keys_query)) }}
+{%- endmacro %}
+
+{% macro duckdb__keep_changed_keys(name, keys_query) -%}
+    {%- do run_query('create or replace temporary table ' ~ name ~ ' as ' ~ keys_query) -%}
+{%- endmacro %}
+
+{# Too many for a list: a table, until the materialization drops it. #}
+{% macro spark__keep_changed_keys(name, keys_query) -%}
+    {%- do spark_write(name, keys_query) -%}
+{%- endmacro %}
+
+
 {#
     64 bits that stand for a text. Not DuckDB's own hash: of a million addresses of one pattern, 7,776
     had the hash of another; of their MD5 none.

@@ -47,6 +47,7 @@
         {%- do spark_write(fresh, compiled_code) -%}
         {%- do spark_write(relation, spark_kept_and_fresh(relation, fresh)) -%}
         {%- do run_query('drop table ' ~ fresh) -%}
+        {%- do run_query('drop table if exists ' ~ changed_keys_table(relation)) -%}
     {%- else -%}
         {%- do spark_write(relation, compiled_code) -%}
     {%- endif -%}
@@ -64,6 +65,8 @@
     select kept.* from {{ relation }} as kept
     {% if strategy == 'by_day' -%}
     anti join {{ changed_days_table(relation) }} as changed on kept.event_date = changed.event_date
+    {%- elif strategy == 'by_changed_key' -%}
+    anti join {{ changed_keys_table(relation) }} as changed on kept.{{ key }} = changed.{{ key }}
     {%- elif strategy in ('delete+insert', 'by_key') -%}
     anti join {{ fresh }} as fresh on
         {%- for column in ([key] if key is string else key) %}

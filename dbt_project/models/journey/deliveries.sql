@@ -1,6 +1,7 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='by_day',
+    incremental_strategy='by_changed_key',
+    unique_key='delivery_id',
     on_schema_change='fail',
     pre_hook='{{ expect_changed_profiles() }}',
 ) }}
@@ -12,34 +13,19 @@
 {% set delivery_at
     = 'coalesce(deliveries.shipped_at, deliveries.delivered_at, orders.ordered_at)' %}
 {% set last_load = last_load_id() %}
-{% set days_query %}
-    with changed_deliveries as (
-        select delivery_id, order_id from {{ ref('stg_deliveries') }} where _load_id > {{ last_load }}
-    ),
-
-    changed_orders as (
-        select order_id from {{ ref('stg_orders') }} where _load_id > {{ last_load }}
-        union
-        select order_id from changed_deliveries
-    )
-
-    select {{ local_date(delivery_at) }}
+{% set changed_deliveries %}
+    select delivery_id from {{ ref('stg_deliveries') }} where _load_id > {{ last_load }}
+    union all
+    select deliveries.delivery_id
     from {{ ref('stg_deliveries') }} as deliveries
-    semi join changed_orders using (order_id)
     inner join {{ ref('stg_orders') }} as orders using (order_id)
-    union
-    select deliveries.event_date
-    from {{ this }} as deliveries
-    semi join changed_orders using (order_id)
-    union
-    select deliveries.event_date
-    from {{ this }} as deliveries
-    semi join changed_deliveries using (delivery_id)
+    where orders._load_id > {{ last_load }}
 {% endset %}
-{% set days = changed_days(days_query) %}
+{% do find_changed_keys(changed_deliveries) %}
 
 with deliveries as (
     select * from {{ ref('stg_deliveries') }}
+    where {{ has_changed_key('delivery_id') }}
 ),
 
 orders as (
@@ -65,7 +51,6 @@ joined as (
     from deliveries
     inner join orders
         on deliveries.order_id = orders.order_id
-    where {{ on_days(delivery_at, days) }}
 ),
 
 judged as (

@@ -1,43 +1,34 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='by_day',
+    incremental_strategy='by_changed_key',
+    unique_key='device_event_id',
     on_schema_change='fail',
 ) }}
 
 {% set last_load = last_load_id() %}
-{% set days_query %}
-    with changed_signals as (
-        select device_event_id from {{ ref('stg_device_events') }} where _load_id > {{ last_load }}
-        union
-        select device_events.device_event_id
-        from {{ ref('stg_device_events') }} as device_events
-        inner join {{ ref('stg_devices') }} as devices using (device_serial)
-        left join {{ this }} as device_signals
-            on device_events.device_event_id = device_signals.device_event_id
-        where
-            devices._load_id > {{ last_load }}
-            and (devices.profile_key, devices.product_id, devices.contract_id)
-            is distinct from (
-                device_signals.profile_key, device_signals.product_id, device_signals.contract_id
-            )
-    )
-
-    select {{ local_date('device_events.occurred_at') }}
+{% set changed_signals %}
+    select device_event_id from {{ ref('stg_device_events') }} where _load_id > {{ last_load }}
+    union all
+    select device_events.device_event_id
     from {{ ref('stg_device_events') }} as device_events
-    semi join changed_signals using (device_event_id)
-    union
-    select device_signals.event_date
-    from {{ this }} as device_signals
-    semi join changed_signals using (device_event_id)
+    inner join {{ ref('stg_devices') }} as devices using (device_serial)
+    left join {{ this }} as device_signals
+        on device_events.device_event_id = device_signals.device_event_id
+    where
+        devices._load_id > {{ last_load }}
+        and (devices.profile_key, devices.product_id, devices.contract_id)
+        is distinct from (
+            device_signals.profile_key, device_signals.product_id, device_signals.contract_id
+        )
 {% endset %}
-{% set days = changed_days(days_query) %}
+{% do find_changed_keys(changed_signals) %}
 
 with device_events as (
     select
         *,
         {{ local_date('occurred_at') }} as event_date,
     from {{ ref('stg_device_events') }}
-    where {{ on_days('occurred_at', days) }}
+    where {{ has_changed_key('device_event_id') }}
 ),
 
 devices as (

@@ -1,35 +1,21 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='by_day',
+    incremental_strategy='by_changed_key',
+    unique_key='order_line_id',
     on_schema_change='fail',
     pre_hook='{{ expect_changed_profiles() }}',
 ) }}
 
 {% set last_load = last_load_id() %}
-{% set days_query %}
-    with changed_orders as (
-        select order_id from {{ ref('stg_orders') }} where _load_id > {{ last_load }}
-        union
-        select order_id from {{ ref('stg_order_lines') }} where _load_id > {{ last_load }}
-    ),
-
-    changed_lines as (
-        select order_line_id from {{ ref('stg_order_lines') }} where _load_id > {{ last_load }}
-    )
-
-    select {{ local_date('orders.ordered_at') }}
-    from {{ ref('stg_orders') }} as orders
-    semi join changed_orders using (order_id)
-    union
-    select order_lines.event_date
-    from {{ this }} as order_lines
-    semi join changed_orders using (order_id)
-    union
-    select order_lines.event_date
-    from {{ this }} as order_lines
-    semi join changed_lines using (order_line_id)
-    union
-    select order_lines.event_date
+{% set changed_lines %}
+    select order_line_id from {{ ref('stg_order_lines') }} where _load_id > {{ last_load }}
+    union all
+    select order_lines.order_line_id
+    from {{ ref('stg_order_lines') }} as order_lines
+    inner join {{ ref('stg_orders') }} as orders using (order_id)
+    where orders._load_id > {{ last_load }}
+    union all
+    select order_lines.order_line_id
     from {{ this }} as order_lines
     inner join {{ ref('stg_products') }} as products
         on order_lines.product_id = products.product_id
@@ -38,7 +24,7 @@
         and (products.category, coalesce(products.is_replenishable, false))
         is distinct from (order_lines.category, order_lines.is_replenishable)
 {% endset %}
-{% set days = changed_days(days_query) %}
+{% do find_changed_keys(changed_lines) %}
 
 with orders as (
     select
@@ -51,11 +37,11 @@ with orders as (
         {{ local_date('ordered_at') }} as event_date,
         _load_id,
     from {{ ref('stg_orders') }}
-    where {{ on_days('ordered_at', days) }}
 ),
 
 order_lines as (
     select * from {{ ref('stg_order_lines') }}
+    where {{ has_changed_key('order_line_id') }}
 ),
 
 products as (

@@ -1,40 +1,30 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='by_day',
+    incremental_strategy='by_changed_key',
+    unique_key='order_id',
     on_schema_change='fail',
     pre_hook='{{ expect_changed_profiles() }}',
 ) }}
 
 {% set last_load = last_load_id() %}
-{% set days_query %}
-    with changed_orders as (
-        select order_id from {{ ref('stg_orders') }} where _load_id > {{ last_load }}
-        union
-        {% for model in ('stg_order_lines', 'stg_payments', 'stg_deliveries', 'stg_returns') %}
-        select order_id from {{ ref(model) }} where _load_id > {{ last_load }}
-        union
-        select previous_order_id from {{ ref(model) }}
-        where _load_id > {{ last_load }} and previous_order_id is not null
-        {{ 'union' if not loop.last }}
-        {% endfor %}
-    )
-
-    select {{ local_date('orders.ordered_at') }}
-    from {{ ref('stg_orders') }} as orders
-    semi join changed_orders using (order_id)
-    union
-    select orders.event_date
-    from {{ this }} as orders
-    semi join changed_orders using (order_id)
+{% set changed_orders %}
+    select order_id from {{ ref('stg_orders') }} where _load_id > {{ last_load }}
+    union all
+    {% for model in ('stg_order_lines', 'stg_payments', 'stg_deliveries', 'stg_returns') %}
+    select order_id from {{ ref(model) }} where _load_id > {{ last_load }}
+    union all
+    select previous_order_id from {{ ref(model) }} where _load_id > {{ last_load }}
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
 {% endset %}
-{% set days = changed_days(days_query) %}
+{% do find_changed_keys(changed_orders) %}
 
 with orders as (
     select
         *,
         {{ local_date('ordered_at') }} as event_date,
     from {{ ref('stg_orders') }}
-    where {{ on_days('ordered_at', days) }}
+    where {{ has_changed_key('order_id') }}
 ),
 
 exchange_rates as (

@@ -1,42 +1,33 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='by_day',
+    incremental_strategy='by_changed_key',
+    unique_key='return_id',
     on_schema_change='fail',
     pre_hook='{{ expect_changed_profiles() }}',
 ) }}
 
 {% set last_load = last_load_id() %}
-{% set days_query %}
-    with changed_returns as (
-        select return_id from {{ ref('stg_returns') }} where _load_id > {{ last_load }}
-        union
-        select returns.return_id
-        from {{ ref('stg_returns') }} as returns
-        inner join {{ ref('stg_orders') }} as orders using (order_id)
-        where orders._load_id > {{ last_load }}
-        union
-        select returns.return_id
-        from {{ ref('stg_returns') }} as returns
-        inner join {{ ref('stg_order_lines') }} as order_lines using (order_line_id)
-        where order_lines._load_id > {{ last_load }}
-    )
-
-    select {{ local_date('returns.returned_at') }}
+{% set changed_returns %}
+    select return_id from {{ ref('stg_returns') }} where _load_id > {{ last_load }}
+    union all
+    select returns.return_id
     from {{ ref('stg_returns') }} as returns
-    semi join changed_returns using (return_id)
-    union
-    select returns.event_date
-    from {{ this }} as returns
-    semi join changed_returns using (return_id)
+    inner join {{ ref('stg_orders') }} as orders using (order_id)
+    where orders._load_id > {{ last_load }}
+    union all
+    select returns.return_id
+    from {{ ref('stg_returns') }} as returns
+    inner join {{ ref('stg_order_lines') }} as order_lines using (order_line_id)
+    where order_lines._load_id > {{ last_load }}
 {% endset %}
-{% set days = changed_days(days_query) %}
+{% do find_changed_keys(changed_returns) %}
 
 with returns as (
     select
         *,
         {{ local_date('returned_at') }} as event_date,
     from {{ ref('stg_returns') }}
-    where {{ on_days('returned_at', days) }}
+    where {{ has_changed_key('return_id') }}
 ),
 
 orders as (

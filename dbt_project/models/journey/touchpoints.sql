@@ -1,6 +1,7 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='by_day',
+    incremental_strategy='by_changed_key',
+    unique_key='touchpoint_id',
     on_schema_change='fail',
     pre_hook='{{ expect_changed_profiles() }}',
 ) }}
@@ -10,97 +11,41 @@
 
 {% set last_load = last_load_id() %}
 
-{# Key prefix of a touchpoint_id, staging model, its key and the timestamp of the contact. #}
+{# What is new of an entity; an order or case that is new renews what hangs on it. #}
+{% set is_new, of_new = ('true', 'true') %}
+{% if is_incremental() %}
+    {% set is_new = '{0}._load_id > ' ~ last_load %}
+    {% set of_new
+        = '({0}._load_id > ' ~ last_load ~ ' or {0}.{1} in (select parents.{1} from {2} as parents'
+        ~ ' where parents._load_id > ' ~ last_load ~ '))' %}
+{% endif %}
+{% set of_new_order = of_new.format('{0}', 'order_id', ref('stg_orders')) %}
+{% set of_new_case = of_new.format('{0}', 'case_id', ref('stg_cases')) %}
+
+{# Key prefix of a touchpoint_id, staging model, its key and which of its rows a run builds. #}
 {% set contacts = [
-    ('order', ref('stg_orders'), 'order_id', 'ordered_at'),
-    ('delivery_shipped', ref('stg_deliveries'), 'delivery_id', 'shipped_at'),
-    ('delivery_delivered', ref('stg_deliveries'), 'delivery_id', 'delivered_at'),
-    ('return', ref('stg_returns'), 'return_id', 'returned_at'),
-    ('store_visit', ref('stg_store_visits'), 'store_visit_id', 'visited_at'),
-    ('web', ref('stg_web_events'), 'event_id', 'occurred_at'),
-    ('message', ref('stg_message_events'), 'event_id', 'occurred_at'),
-    ('case', ref('stg_cases'), 'case_id', 'opened_at'),
-    ('case_message', ref('stg_case_messages'), 'case_message_id', 'sent_at'),
-    ('survey', ref('stg_survey_responses'), 'response_id', 'answered_at'),
-    ('review', ref('stg_reviews'), 'review_id', 'reviewed_at'),
-    ('device', ref('stg_device_events'), 'device_event_id', 'occurred_at'),
-    ('contract', ref('stg_contracts'), 'contract_id', start_of_local_date('started_date')),
+    ('order', ref('stg_orders'), 'order_id', is_new),
+    ('delivery_shipped', ref('stg_deliveries'), 'delivery_id', of_new_order),
+    ('delivery_delivered', ref('stg_deliveries'), 'delivery_id', of_new_order),
+    ('return', ref('stg_returns'), 'return_id', of_new_order),
+    ('store_visit', ref('stg_store_visits'), 'store_visit_id', is_new),
+    ('web', ref('stg_web_events'), 'event_id', is_new),
+    ('message', ref('stg_message_events'), 'event_id', is_new),
+    ('case', ref('stg_cases'), 'case_id', is_new),
+    ('case_message', ref('stg_case_messages'), 'case_message_id', of_new_case),
+    ('survey', ref('stg_survey_responses'), 'response_id', is_new),
+    ('review', ref('stg_reviews'), 'review_id', is_new),
+    ('device', ref('stg_device_events'), 'device_event_id', is_new),
+    ('contract', ref('stg_contracts'), 'contract_id', is_new),
 ] %}
-{% set days_query %}
-    with changed_orders as (
-        select orders.order_id
-        from {{ ref('stg_orders') }} as orders
-        left join {{ this }} as touchpoints
-            on 'order:' || orders.order_id = touchpoints.touchpoint_id
-        where
-            orders._load_id > {{ last_load }}
-            and (
-                orders.profile_key,
-                orders.store_id,
-                coalesce(orders.channel, if(orders.store_id is not null, 'store', null))
-            ) is distinct from (touchpoints.profile_key, touchpoints.store_id, touchpoints.channel)
-        union
-        select orders.order_id
-        from {{ ref('stg_orders') }} as orders
-        inner join {{ this }} as touchpoints
-            on orders.order_id = touchpoints.order_id and touchpoints.touchpoint_type = 'delivery'
-        where
-            orders._load_id > {{ last_load }}
-            and coalesce(orders.pickup_store_id, orders.store_id)
-            is distinct from touchpoints.store_id
-    ),
-
-    changed_cases as (
-        select cases.case_id
-        from {{ ref('stg_cases') }} as cases
-        left join {{ this }} as touchpoints
-            on 'case:' || cases.case_id = touchpoints.touchpoint_id
-        where
-            cases._load_id > {{ last_load }}
-            and (
-                cases.profile_key, cases.order_id, cases.product_id, cases.channel, cases.opened_at
-            ) is distinct from (
-                touchpoints.profile_key,
-                touchpoints.order_id,
-                touchpoints.product_id,
-                touchpoints.channel,
-                touchpoints.occurred_at
-            )
-    )
-
-    {% for prefix, staged, key, happened_at in contacts %}
-    select {{ local_date(happened_at) }} from {{ staged }} where _load_id > {{ last_load }}
-    union
+{% set changed_touchpoints %}
+    {% for prefix, staged, key, is_changed in contacts %}
+    select '{{ prefix }}:' || {{ key }} from {{ staged }} as staged
+    where {{ is_changed.format('staged') }}
+    union all
     {% endfor %}
-    select touchpoints.event_date
-    from {{ this }} as touchpoints
-    semi join (
-        {% for prefix, staged, key, happened_at in contacts %}
-        select '{{ prefix }}:' || {{ key }} as touchpoint_id
-        from {{ staged }}
-        where _load_id > {{ last_load }}
-        {{ 'union all' if not loop.last }}
-        {% endfor %}
-    ) as changed_contacts using (touchpoint_id)
-    union
-    -- An order, case or device that changed, changes what hangs on it; read again unchanged, nothing.
-    select {{ local_date('deliveries.shipped_at') }}
-    from {{ ref('stg_deliveries') }} as deliveries
-    semi join changed_orders using (order_id)
-    union
-    select {{ local_date('deliveries.delivered_at') }}
-    from {{ ref('stg_deliveries') }} as deliveries
-    semi join changed_orders using (order_id)
-    union
-    select {{ local_date('returns.returned_at') }}
-    from {{ ref('stg_returns') }} as returns
-    semi join changed_orders using (order_id)
-    union
-    select {{ local_date('case_messages.sent_at') }}
-    from {{ ref('stg_case_messages') }} as case_messages
-    semi join changed_cases using (case_id)
-    union
-    select {{ local_date('device_events.occurred_at') }}
+    -- A device has many events and is listed again by every export; unchanged, it renews nothing.
+    select 'device:' || device_events.device_event_id
     from {{ ref('stg_device_events') }} as device_events
     inner join {{ ref('stg_devices') }} as devices using (device_serial)
     left join {{ this }} as touchpoints
@@ -111,7 +56,7 @@
         and (devices.profile_key, devices.product_id)
         is distinct from (touchpoints.profile_key, touchpoints.product_id)
 {% endset %}
-{% set days = changed_days(days_query) %}
+{% do find_changed_keys(changed_touchpoints) %}
 
 with orders as (
     select order_id, profile_key, store_id, pickup_store_id, channel from {{ ref('stg_orders') }}
@@ -145,7 +90,7 @@ orders_placed as (
         _source as source_name,
         _load_id,
     from {{ ref('stg_orders') }}
-    where {{ on_days('ordered_at', days) }}
+    where {{ is_new.format('stg_orders') }}
 ),
 
 deliveries_shipped as (
@@ -164,7 +109,7 @@ deliveries_shipped as (
     from {{ ref('stg_deliveries') }} as deliveries
     left join orders
         on deliveries.order_id = orders.order_id
-    where deliveries.shipped_at is not null and {{ on_days('deliveries.shipped_at', days) }}
+    where deliveries.shipped_at is not null and {{ of_new_order.format('deliveries') }}
 ),
 
 deliveries_delivered as (
@@ -183,7 +128,7 @@ deliveries_delivered as (
     from {{ ref('stg_deliveries') }} as deliveries
     left join orders
         on deliveries.order_id = orders.order_id
-    where deliveries.delivered_at is not null and {{ on_days('deliveries.delivered_at', days) }}
+    where deliveries.delivered_at is not null and {{ of_new_order.format('deliveries') }}
 ),
 
 returns_received as (
@@ -203,7 +148,7 @@ returns_received as (
     from {{ ref('stg_returns') }} as returns
     left join orders
         on returns.order_id = orders.order_id
-    where {{ on_days('returns.returned_at', days) }}
+    where {{ of_new_order.format('returns') }}
 ),
 
 store_visits as (
@@ -221,7 +166,7 @@ store_visits as (
         _source as source_name,
         _load_id,
     from {{ ref('stg_store_visits') }}
-    where {{ on_days('visited_at', days) }}
+    where {{ is_new.format('stg_store_visits') }}
 ),
 
 web_events as (
@@ -243,7 +188,7 @@ web_events as (
         _source as source_name,
         _load_id,
     from {{ ref('stg_web_events') }}
-    where {{ on_days('occurred_at', days) }}
+    where {{ is_new.format('stg_web_events') }}
 ),
 
 -- What was sent is the company's act; opening, clicking and complaining are the customer's.
@@ -260,7 +205,7 @@ message_events as (
         _source as source_name,
         _load_id,
     from {{ ref('stg_message_events') }}
-    where {{ on_days('occurred_at', days) }}
+    where {{ is_new.format('stg_message_events') }}
 ),
 
 cases_opened as (
@@ -279,7 +224,7 @@ cases_opened as (
         _source as source_name,
         _load_id,
     from {{ ref('stg_cases') }}
-    where {{ on_days('opened_at', days) }}
+    where {{ is_new.format('stg_cases') }}
 ),
 
 -- Internal notes and the system's lines are no contacts; the message that opened the case is
@@ -311,7 +256,7 @@ case_messages as (
             case_messages.author_type = 'customer' and case_messages.sent_at <= cases.opened_at,
             false
         )
-        and {{ on_days('case_messages.sent_at', days) }}
+        and {{ of_new_case.format('case_messages') }}
 ),
 
 surveys_answered as (
@@ -330,7 +275,7 @@ surveys_answered as (
         _source as source_name,
         _load_id,
     from {{ ref('stg_survey_responses') }}
-    where {{ on_days('answered_at', days) }}
+    where {{ is_new.format('stg_survey_responses') }}
 ),
 
 reviews_written as (
@@ -348,7 +293,7 @@ reviews_written as (
         _source as source_name,
         _load_id,
     from {{ ref('stg_reviews') }}
-    where {{ on_days('reviewed_at', days) }}
+    where {{ is_new.format('stg_reviews') }}
 ),
 
 -- A reading is telemetry, not a contact: those are in device_signals.
@@ -369,7 +314,7 @@ device_events as (
         on device_events.device_serial = devices.device_serial
     where
         device_events.event_name <> 'reading'
-        and {{ on_days('device_events.occurred_at', days) }}
+        and {{ has_changed_key("'device:' || device_events.device_event_id") }}
 ),
 
 contracts_started as (
@@ -384,7 +329,7 @@ contracts_started as (
         _source as source_name,
         _load_id,
     from {{ ref('stg_contracts') }}
-    where {{ on_days(start_of_local_date('started_date'), days) }}
+    where {{ is_new.format('stg_contracts') }}
 ),
 
 all_contacts as (
