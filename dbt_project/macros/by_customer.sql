@@ -73,7 +73,7 @@
     create table if not exists {{ evidence_of(model) }} (
         judged_on date, purposes_hash varchar, load_id bigint, statement_count bigint,
         identifier_count bigint, map_at timestamp, stay_count bigint, ended_stay_count bigint,
-        as_of_date date, noted_at timestamp
+        as_of_date date, first_day date, noted_at timestamp
     )
     {%- endif -%}
 {%- endmacro %}
@@ -336,6 +336,38 @@
         news,
         everybody="exists (select 1 from " ~ changed_profiles_of(contacts) ~ " where profile_key is null)",
     ) }}
+{%- endmacro %}
+
+
+{# What stage entries go by: the identity room's evidence, and the day on which they begin. #}
+{% macro evidence_of_stage_entries() -%}
+    select
+        evidence.*,
+        first_day.event_date as first_day,
+    from ({{ evidence_of_identity() }}) as evidence
+    cross join ({{ first_day_of_the_journey() }}) as first_day
+{%- endmacro %}
+
+
+{# The keys whose touchpoints changed. #}
+{% macro find_customers_who_moved_on() -%}
+    {%- set changed = changed_profiles_of(ref("touchpoints")) -%}
+    {%- set moves -%}
+    select changed.profile_key
+    from {{ changed }} as changed
+    cross join built_from
+    where changed.noted_at > built_from.noted_at
+    {%- endset -%}
+    {%- set everybody -%}
+    (
+        (select evidence.first_day from evidence) is distinct from stored.first_day
+        or exists (
+            select 1 from {{ changed }} as changed
+            where changed.profile_key is null and changed.noted_at > stored.noted_at
+        )
+    )
+    {%- endset -%}
+    {{ find_customers_of_keys(moves, everybody) }}
 {%- endmacro %}
 
 

@@ -1,12 +1,19 @@
 {#
-    Whose facts a run changed. A day of facts is built again for a few late rows; of its customers
-    only those count as touched of whom a row came, went or says something else. Beside each table of
-    facts that customer_360 tells of lies changed_profiles_of_<model>: a row per profile key and run,
-    written in the transaction that writes the facts, taken out when the customers are built. A row
-    without a key stands for everybody. So it is with contact records and customer_attributes.
+    Whose facts a run changed. Facts are built again that say what they said; of their customers only
+    those count as touched of whom a row came, went or says something else. Beside each table of facts
+    that customer_360 tells of lies changed_profiles_of_<model>: a row per profile key and run, written
+    in the transaction that writes the facts, taken out when the customers are built. A row without a
+    key stands for everybody. So it is with touchpoints and stage entries, and with contact records and
+    customer_attributes.
 
     Spark writes its tables whole and builds all customers, so nothing is kept there.
 #}
+
+{# When the customers, or the stage entries, were last asked for changes; null before. #}
+{% macro asked_at(evidence) -%}
+    (select max(stored.noted_at) from {{ evidence }} as stored)
+{%- endmacro %}
+
 
 {# The tables of facts, with the ages in days at which a fact leaves one of the customer's windows;
    0 is the age at which a fact that was dated ahead begins to count. #}
@@ -97,7 +104,10 @@
     {%- endfor -%}
     {%- for model in facts_of_customers() -%}
         {%- set changed = changed_profiles_of(ref(model)) -%}
-        {%- if run_query('select 1 from ' ~ changed ~ ' where profile_key is null limit 1') | length -%}
+        {%- if run_query(
+            'select 1 from ' ~ changed ~ ' where profile_key is null and noted_at > '
+            ~ asked_at(evidence_of('customers_as_built')) ~ ' limit 1'
+        ) | length -%}
             {{ return(none) }}
         {%- endif -%}
     {%- endfor -%}
@@ -178,12 +188,26 @@
 {%- endmacro %}
 
 
-{# What touched them until it was asked is done with. #}
+{# What touched them until it was asked is done with; stage entries ask for touchpoints later. #}
 {% macro forget_changed_profiles() -%}
     {%- if can_judge_some() -%}
     {%- for model in facts_of_customers() %}
+    {%- if model != 'touchpoints' %}
     delete from {{ changed_profiles_of(ref(model)) }}
-    where noted_at <= (select touched.noted_at from {{ evidence_of('touched_profiles') }} as touched);
+    where noted_at <= {{ asked_at(evidence_of('touched_profiles')) }};
+    {%- endif %}
     {%- endfor -%}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{# After the stage entries: what they and the customers have both been built from. #}
+{% macro forget_changed_touchpoints() -%}
+    {%- if can_judge_some() -%}
+    {%- set customers = evidence_of('customers_as_built', ref('customers_as_built')) -%}
+    delete from {{ changed_profiles_of(ref('touchpoints')) }}
+    where
+        noted_at <= {{ asked_at(evidence_of(this.identifier)) }}
+        and noted_at <= {{ asked_at(customers) }}
     {%- endif -%}
 {%- endmacro %}

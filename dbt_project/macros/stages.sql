@@ -12,3 +12,17 @@
 {% macro moves_the_customer(touchpoints='touchpoints') -%}
     ({{ touchpoints }}.direction = 'inbound' or {{ touchpoints }}.event_name = 'order_delivered')
 {%- endmacro %}
+
+
+{# How many days a person may take from one stage to a later one. #}
+{% macro stage_window_days() -%}
+    {{ return(30) }}
+{%- endmacro %}
+
+
+{# Contracts began years before the rest is known; who of them explored or not, nobody can tell. #}
+{% macro first_day_of_the_journey() -%}
+    select min(touchpoints.event_date) as event_date
+    from {{ ref("touchpoints") }} as touchpoints
+    where touchpoints.touchpoint_type in ('web', 'order', 'store_visit')
+{%- endmacro %}
