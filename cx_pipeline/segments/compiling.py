@@ -157,9 +157,11 @@ class _Compiler:
             )
             .join(_table("journey", "as_of"), join_type="cross")
             .where(*(condition.copy() for condition in conditions))
-            .group_by(customer_id.copy())
-            .having(comparison(this=exp.Count(this=exp.Star()), expression=self.value(count)))
         )
+        # One row is enough to be among them.
+        if (comparison, count) != (exp.GTE, 1):
+            counted = comparison(this=exp.Count(this=exp.Star()), expression=self.value(count))
+            rows = rows.group_by(customer_id.copy()).having(counted)
         return _certain(
             exp.In(this=_column("customer_id", "customers"), query=exp.Subquery(this=rows))
         )
@@ -186,9 +188,11 @@ class _Compiler:
         free = purposes.where(
             *asked_for("purposes"), exp.not_(_column("requires_consent", "purposes"))
         )
+        is_free = exp.GT(this=free.subquery(), expression=exp.Literal.number(0))
         channels = purposes.where(*asked_for("purposes"))
+        # Counted for nothing where all of the purpose needs consent: half of a segment's time.
         said_of_all = (
-            said.where(*asked_for("permissions"))
+            said.where(*asked_for("permissions"), is_free)
             .group_by(customer_id.copy())
             .having(exp.GTE(this=count.copy(), expression=channels.subquery()))
         )
@@ -197,7 +201,7 @@ class _Compiler:
             exp.or_(
                 exp.In(this=customer, query=granted.subquery()),
                 exp.and_(
-                    exp.GT(this=free.subquery(), expression=exp.Literal.number(0)),
+                    is_free.copy(),
                     exp.not_(exp.In(this=customer.copy(), query=said_of_all.subquery())),
                 ),
             )
