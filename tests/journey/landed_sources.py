@@ -174,8 +174,8 @@ class LandedSources:
         tables = self.query(
             "select table_schema || '.' || table_name from information_schema.tables "
             "where table_schema in (select unnest(?)) and table_type = 'BASE TABLE' "
-            # Whose facts a run changed.
-            "and table_name not like 'changed_profiles_of_%' order by 1",
+            # Whose facts a run changed, and how far it has come.
+            "and not regexp_matches(table_name, '^(changed_profiles|evidence)_of_') order by 1",
             list(schemas),
         )
         return {
