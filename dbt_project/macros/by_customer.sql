@@ -218,7 +218,7 @@
 
 
 {# What the tables of the identity room go by: identifiers, the map, and the day. #}
-{% macro evidence_of_identity() -%}
+{% macro evidence_of_identity(as_of=none) -%}
     select
         (select coalesce(max(last_load_id), 0) from {{ ref("identifiers") }}) as load_id,
         (select count(*) from {{ ref("identifiers") }}) as identifier_count,
@@ -230,12 +230,12 @@
         (select count(valid_to) from {{ source("identity", "customer_xref") }}) as ended_stay_count,
         as_of_date,
         {{ now_utc() }} as noted_at
-    from {{ ref("stg_as_of") }}
+    from {{ as_of or ref("stg_as_of") }}
 {%- endmacro %}
 
 
 {#
-    Before an increment of a table of the identity room: whose rows are built anew. Those whose keys
+    Before an increment of a table that goes by the evidence of the identity room: whose rows are built anew. Those whose keys
     moved, and those of `touched_keys`, a query that may ask the CTEs `evidence` and `built_from`;
     everybody's where the table was not built from what is there, as in find_customers_to_judge, or
     where `everybody`, a condition, holds.
@@ -344,7 +344,7 @@
     select
         evidence.*,
         first_day.event_date as first_day,
-    from ({{ evidence_of_identity() }}) as evidence
+    from ({{ evidence_of_identity(ref("as_of")) }}) as evidence
     cross join ({{ first_day_of_the_journey() }}) as first_day
 {%- endmacro %}
 

@@ -1,5 +1,5 @@
 with entries as (
-    select * from {{ ref("int_kpis__stage_entries") }}
+    select * from {{ ref("int_customer_360__stage_entries") }}
 ),
 
 as_of as (

@@ -15,7 +15,7 @@
         post_hook=["{{ keep_evidence() }}", "{{ forget_changed_touchpoints() }}"],
     )
 }}
--- depends_on: {{ ref("identifiers") }}, {{ ref("stg_as_of") }}, {{ ref("customers_as_built") }}
+-- depends_on: {{ ref("identifiers") }}, {{ ref("as_of") }}, {{ ref("customers_as_built") }}
 
 with touchpoints as (
     select
