@@ -15,7 +15,8 @@ setup: .venv/installed .env ## make .venv with the hash-locked dependencies, and
 	@$(PYTHON) -m venv .venv
 	@$(VENV)/python -m pip install -q --require-hashes -r requirements-uv.lock
 	@# uv fetches side by side: 6 s where pip takes 97. pip knows indexes that only it is told of.
-	@$(VENV)/uv pip install -q --python $(VENV)/python --require-hashes -r requirements.lock \
+	@# Compiled here, as a start loads 4,000 modules and may not be allowed to keep what it compiles.
+	@$(VENV)/uv pip install -q --compile-bytecode --python $(VENV)/python --require-hashes -r requirements.lock \
 		|| $(VENV)/python -m pip install -q --require-hashes -r requirements.lock
 	@$(VENV)/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@

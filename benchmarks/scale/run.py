@@ -31,7 +31,7 @@ PEERS = {
     "Polars": "peer_polars:run_polars",
     "Spark": "peer_spark:run_spark",
 }
-SHARE_FOR_THE_ENGINE = 0.75
+SHARE_FOR_THE_ENGINE = 0.7
 """Of the memory limit, for the engines that can be told (DuckDB, Spark's heap): what lies outside
 their accounts needs the rest."""
 
