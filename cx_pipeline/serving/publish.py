@@ -497,7 +497,8 @@ def _create_views(con: duckdb.DuckDBPyConnection, plan: _Plan) -> None:
             if query:
                 name = _name(table, None)
                 file.execute(f"create view {name} as select {_columns(table)} from ({query})")
-                _refuse_personal_values(file, table, name)
+                if plan.changes[table.key] is None:
+                    _refuse_personal_values(file, table, name)
                 for target, description in _comments(table, "view").items():
                     file.execute(f"comment on {target} is {_text(description)}")
     finally:

@@ -235,8 +235,8 @@
 
 
 {#
-    Before an increment of a table that goes by the evidence of the identity room: whose rows are built anew. Those whose keys
-    moved, and those of `touched_keys`, a query that may ask the CTEs `evidence` and `built_from`;
+    Before an increment of a table that goes by this evidence: whose rows are built anew. Those whose
+    keys moved, and those of `touched_keys`, a query that may ask the CTEs `evidence` and `built_from`;
     everybody's where the table was not built from what is there, as in find_customers_to_judge, or
     where `everybody`, a condition, holds.
 #}
@@ -332,10 +332,12 @@
         {{ whole_years("contacts.birth_date", "built_from.as_of_date") }}
         <> {{ whole_years("contacts.birth_date", "evidence.as_of_date") }}
     {%- endset -%}
-    {{ find_customers_of_keys(
-        news,
-        everybody="exists (select 1 from " ~ changed_profiles_of(contacts) ~ " where profile_key is null)",
-    ) }}
+    {{ find_customers_of_keys(news, stands_for_everybody(changed_profiles_of(contacts))) }}
+{%- endmacro %}
+
+
+{% macro stands_for_everybody(changed_profiles) -%}
+    exists (select 1 from {{ changed_profiles }} as changed where changed.profile_key is null)
 {%- endmacro %}
 
 
@@ -353,18 +355,12 @@
 {% macro find_customers_who_moved_on() -%}
     {%- set changed = changed_profiles_of(ref("touchpoints")) -%}
     {%- set moves -%}
-    select changed.profile_key
-    from {{ changed }} as changed
-    cross join built_from
-    where changed.noted_at > built_from.noted_at
+    select changed.profile_key from {{ changed }} as changed
     {%- endset -%}
     {%- set everybody -%}
     (
         (select evidence.first_day from evidence) is distinct from stored.first_day
-        or exists (
-            select 1 from {{ changed }} as changed
-            where changed.profile_key is null and changed.noted_at > stored.noted_at
-        )
+        or {{ stands_for_everybody(changed) }}
     )
     {%- endset -%}
     {{ find_customers_of_keys(moves, everybody) }}
@@ -374,8 +370,7 @@
 {# What was noted of contacts before the table was asked for is in it now. #}
 {% macro forget_changed_contacts() -%}
     {%- if can_judge_some() -%}
-    delete from {{ changed_profiles_of(ref("stg_contacts")) }}
-    where noted_at <= (select evidence.noted_at from {{ evidence_of(this.identifier) }} as evidence)
+    {{ forget_changes(ref("stg_contacts"), evidence_of(this.identifier)) }}
     {%- endif -%}
 {%- endmacro %}
 

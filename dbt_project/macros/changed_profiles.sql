@@ -9,12 +9,6 @@
     Spark writes its tables whole and builds all customers, so nothing is kept there.
 #}
 
-{# When the customers, or the stage entries, were last asked for changes; null before. #}
-{% macro asked_at(evidence) -%}
-    (select max(stored.noted_at) from {{ evidence }} as stored)
-{%- endmacro %}
-
-
 {# The tables of facts, with the ages in days at which a fact leaves one of the customer's windows;
    0 is the age at which a fact that was dated ahead begins to count. #}
 {% macro facts_of_customers() -%}
@@ -104,10 +98,7 @@
     {%- endfor -%}
     {%- for model in facts_of_customers() -%}
         {%- set changed = changed_profiles_of(ref(model)) -%}
-        {%- if run_query(
-            'select 1 from ' ~ changed ~ ' where profile_key is null and noted_at > '
-            ~ asked_at(evidence_of('customers_as_built')) ~ ' limit 1'
-        ) | length -%}
+        {%- if run_query('select 1 from ' ~ changed ~ ' where profile_key is null limit 1') | length -%}
             {{ return(none) }}
         {%- endif -%}
     {%- endfor -%}
@@ -191,23 +182,26 @@
 {# What touched them until it was asked is done with; stage entries ask for touchpoints later. #}
 {% macro forget_changed_profiles() -%}
     {%- if can_judge_some() -%}
-    {%- for model in facts_of_customers() %}
-    {%- if model != 'touchpoints' %}
-    delete from {{ changed_profiles_of(ref(model)) }}
-    where noted_at <= {{ asked_at(evidence_of('touched_profiles')) }};
-    {%- endif %}
+    {%- for model in facts_of_customers() if model != 'touchpoints' %}
+    {{ forget_changes(ref(model), evidence_of('touched_profiles')) }};
     {%- endfor -%}
     {%- endif -%}
+{%- endmacro %}
+
+
+{% macro forget_changes(facts, evidence) -%}
+    delete from {{ changed_profiles_of(facts) }}
+    where noted_at <= (select evidence.noted_at from {{ evidence }} as evidence)
 {%- endmacro %}
 
 
 {# After the stage entries: what they and the customers have both been built from. #}
 {% macro forget_changed_touchpoints() -%}
     {%- if can_judge_some() -%}
-    {%- set customers = evidence_of('customers_as_built', ref('customers_as_built')) -%}
-    delete from {{ changed_profiles_of(ref('touchpoints')) }}
-    where
-        noted_at <= {{ asked_at(evidence_of(this.identifier)) }}
-        and noted_at <= {{ asked_at(customers) }}
+    {{ forget_changes(ref('touchpoints'), evidence_of(this.identifier)) }}
+    and noted_at <= (
+        select customers.noted_at
+        from {{ evidence_of('customers_as_built', ref('customers_as_built')) }} as customers
+    )
     {%- endif -%}
 {%- endmacro %}

@@ -1,6 +1,8 @@
 """The customer 360, experience and identity rooms, on chosen rows and on the demo company."""
 
 import shutil
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -11,24 +13,42 @@ from cx_pipeline.settings import DBT_PROJECT_DIR, load_settings
 from cx_pipeline.warehouse.project import load_manifest
 
 
-def test_the_unit_tests_of_these_rooms_hold(demo_company, tmp_path):
+def dbt(data_dir: Path, target_dir: Path, *arguments: str) -> Any:
+    """Run dbt on the warehouse of a data folder; return what it found."""
     manifest = load_manifest(load_settings())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CX_DATA_DIR", str(demo_company.data_dir))
+        patch.setenv("CX_DATA_DIR", str(data_dir))
         done = dbtRunner(manifest=manifest).invoke(
             [
-                *("test", "--quiet"),
-                "--select",
-                *(f"{room},test_type:unit" for room in ("identity", "experience", "customer_360")),
+                *arguments,
                 *("--project-dir", str(DBT_PROJECT_DIR)),
                 *("--profiles-dir", str(DBT_PROJECT_DIR)),
-                *("--target-path", str(tmp_path / "target")),
-                *("--log-path", str(tmp_path / "logs")),
+                *("--target-path", str(target_dir / "target")),
+                *("--log-path", str(target_dir / "logs")),
             ]
         )
         DuckDBConnectionManager.close_all_connections()
-    assert {result.status for result in done.result} == {"pass"}
-    assert len(done.result) >= 9
+    return done.result
+
+
+def test_the_unit_tests_of_these_rooms_hold(demo_company, tmp_path):
+    rooms = (f"{room},test_type:unit" for room in ("identity", "experience", "customer_360"))
+    results = dbt(demo_company.data_dir, tmp_path, "test", "--quiet", "--select", *rooms)
+    assert {result.status for result in results} == {"pass"}
+    assert len(results) >= 9
+
+
+def test_customers_that_are_refreshed_alone_say_what_to_refresh_with_them(demo_company, tmp_path):
+    shutil.copy(demo_company.data_dir / "warehouse.duckdb", tmp_path)
+    touched = "customer_360.int_customer_360__touched_profiles"
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
+        connection.execute(
+            f"delete from {touched} where customer_id = (select min(customer_id) from {touched})"
+        )
+    run = ("run", "--quiet", "--full-refresh", "--select", "customers_as_built")
+    (result,) = dbt(tmp_path, tmp_path, *run)
+    assert result.status == "error"
+    assert "refresh both together" in result.message
 
 
 def test_a_customer_has_at_least_60_columns_and_none_names_or_reaches_the_person(demo_company):

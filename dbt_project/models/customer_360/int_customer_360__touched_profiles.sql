@@ -36,7 +36,6 @@ with customer_xref as (
         {% for model, ages in facts_of_customers().items() %}
             select changed.profile_key
             from {{ changed_profiles_of(ref(model)) }} as changed
-            where changed.noted_at > {{ asked_at(evidence_of("customers_as_built")) }}
             union all
             {% for age in ages %}
                 select {{ model }}.profile_key
