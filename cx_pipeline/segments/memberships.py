@@ -192,20 +192,21 @@ def _keep_history(con: duckdb.DuckDBPyConnection) -> tuple[int, int]:
         "set variable segments_as_of = "
         "(select coalesce(max(as_of_date), current_date) from journey.as_of)"
     )
-    in_members = (
-        "exists (select 1 from members where members.customer_id = memberships.customer_id "
-        "and members.segment = memberships.segment and members.purpose = memberships.purpose)"
-    )
     closed = _changed_rows(
         con,
         "update segments.memberships set is_current = false, "
         "left_at = greatest(getvariable('segments_as_of'), entered_at) "
-        f"where is_current and not {in_members}",
+        # By place: asked row by row whether a member exists, it takes twice as long.
+        "where rowid in (select memberships.rowid from segments.memberships as memberships "
+        "anti join members using (customer_id, segment, purpose) where is_current)",
     )
     reopened = _changed_rows(
         con,
         "update segments.memberships set left_at = null, is_current = true "
-        f"where left_at >= getvariable('segments_as_of') and {in_members} and not exists ("
+        "where left_at >= getvariable('segments_as_of') and exists ("
+        "select 1 from members where members.customer_id = memberships.customer_id "
+        "and members.segment = memberships.segment and members.purpose = memberships.purpose) "
+        "and not exists ("
         "select 1 from segments.memberships as later "
         "where later.customer_id = memberships.customer_id and later.segment = memberships.segment "
         "and (later.is_current or later.left_at > memberships.left_at "
