@@ -6,23 +6,21 @@
 #}
 
 {# Keep the keys named by `keys_query` (a select of one column) for the strategy `by_changed_key`. #}
-{% macro find_changed_keys(keys_query) -%}
+{% macro find_changed_keys(key, keys_query) -%}
     {%- if execute and is_incremental() -%}
         {%- do keep_changed_keys(
             changed_keys_table(),
-            'select distinct ' ~ config.get('unique_key') ~ ' from (' ~ keys_query ~ ') as keys ('
-            ~ config.get('unique_key') ~ ') where ' ~ config.get('unique_key') ~ ' is not null'
+            'select distinct ' ~ key ~ ' from (' ~ keys_query ~ ') as keys (' ~ key
+            ~ ') where ' ~ key ~ ' is not null'
         ) -%}
     {%- endif -%}
 {%- endmacro %}
 
 
-{# Whether a column holds one of them; on the first build all do. #}
-{% macro has_changed_key(column) -%}
+{# Whether a key, or what makes it up, is one of them; on the first build all are. #}
+{% macro has_changed_key(key, made_of=none) -%}
     {%- if is_incremental() -%}
-    {{ column }} in (
-        select changed.{{ config.get('unique_key') }} from {{ changed_keys_table() }} as changed
-    )
+    {{ made_of or key }} in (select changed.{{ key }} from {{ changed_keys_table() }} as changed)
     {%- else -%}
     true
     {%- endif -%}

@@ -21,7 +21,7 @@
     inner join {{ ref('stg_orders') }} as orders using (order_id)
     where orders._load_id > {{ last_load }}
 {% endset %}
-{% do find_changed_keys(changed_deliveries) %}
+{% do find_changed_keys('delivery_id', changed_deliveries) %}
 
 with deliveries as (
     select * from {{ ref('stg_deliveries') }}

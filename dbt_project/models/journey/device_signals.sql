@@ -21,7 +21,7 @@
             device_signals.profile_key, device_signals.product_id, device_signals.contract_id
         )
 {% endset %}
-{% do find_changed_keys(changed_signals) %}
+{% do find_changed_keys('device_event_id', changed_signals) %}
 
 with device_events as (
     select

@@ -24,7 +24,7 @@
         and (products.category, coalesce(products.is_replenishable, false))
         is distinct from (order_lines.category, order_lines.is_replenishable)
 {% endset %}
-{% do find_changed_keys(changed_lines) %}
+{% do find_changed_keys('order_line_id', changed_lines) %}
 
 with orders as (
     select

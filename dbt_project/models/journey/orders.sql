@@ -17,7 +17,7 @@
     {{ 'union all' if not loop.last }}
     {% endfor %}
 {% endset %}
-{% do find_changed_keys(changed_orders) %}
+{% do find_changed_keys('order_id', changed_orders) %}
 
 with orders as (
     select

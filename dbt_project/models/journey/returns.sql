@@ -20,7 +20,7 @@
     inner join {{ ref('stg_order_lines') }} as order_lines using (order_line_id)
     where order_lines._load_id > {{ last_load }}
 {% endset %}
-{% do find_changed_keys(changed_returns) %}
+{% do find_changed_keys('return_id', changed_returns) %}
 
 with returns as (
     select

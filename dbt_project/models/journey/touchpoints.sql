@@ -56,7 +56,7 @@
         and (devices.profile_key, devices.product_id)
         is distinct from (touchpoints.profile_key, touchpoints.product_id)
 {% endset %}
-{% do find_changed_keys(changed_touchpoints) %}
+{% do find_changed_keys('touchpoint_id', changed_touchpoints) %}
 
 with orders as (
     select order_id, profile_key, store_id, pickup_store_id, channel from {{ ref('stg_orders') }}
@@ -314,7 +314,7 @@ device_events as (
         on device_events.device_serial = devices.device_serial
     where
         device_events.event_name <> 'reading'
-        and {{ has_changed_key("'device:' || device_events.device_event_id") }}
+        and {{ has_changed_key('touchpoint_id', "'device:' || device_events.device_event_id") }}
 ),
 
 contracts_started as (
