@@ -1,8 +1,8 @@
 {#
-    How the consent room is built: by customer. What holds for a customer depends on their own
-    identifiers, on what was said under these, and on refusals of the contact points that they have;
-    so a run finds the customers of whom any of it moved, takes out their rows and builds them
-    again. A customer that was merged away leaves nothing behind.
+    How tables that tell of customers are built: by customer. A run finds the customers of whom
+    anything moved that a table tells of, takes out their rows and builds them again. A customer that
+    was merged away leaves nothing behind. What holds of consent for a customer depends on their own
+    identifiers, on what was said under these, and on refusals of the contact points that they have.
 
     What a table was built from stands beside it in one row, evidence_of_<model>, written in the
     transaction that writes the table: a run that is killed, or builds the one table and not the
@@ -22,15 +22,21 @@
         ) as purposes_hash,
         (select coalesce(max(_load_id), 0) from {{ ref("consent_log") }}) as load_id,
         (select count(*) from {{ ref("consent_log") }}) as statement_count,
-        (
-            select coalesce(max(valid_from), timestamp '1970-01-01')
-            from {{ source("identity", "customer_xref") }}
-        ) as map_at,
-        (select count(*) from {{ source("identity", "customer_xref") }}) as stay_count,
-        (select count(valid_to) from {{ source("identity", "customer_xref") }}) as ended_stay_count,
+        {{ state_of_the_map() }},
         as_of_date,
         {{ now_utc() }} as noted_at
     from {{ ref("stg_as_of") }}
+{%- endmacro %}
+
+
+{# How far the map is: its newest stay (a key with a customer), and how many there are and ended. #}
+{% macro state_of_the_map() -%}
+    (
+        select coalesce(max(valid_from), timestamp '1970-01-01')
+        from {{ source("identity", "customer_xref") }}
+    ) as map_at,
+    (select count(*) from {{ source("identity", "customer_xref") }}) as stay_count,
+    (select count(valid_to) from {{ source("identity", "customer_xref") }}) as ended_stay_count
 {%- endmacro %}
 
 
@@ -222,12 +228,7 @@
     select
         (select coalesce(max(last_load_id), 0) from {{ ref("identifiers") }}) as load_id,
         (select count(*) from {{ ref("identifiers") }}) as identifier_count,
-        (
-            select coalesce(max(valid_from), timestamp '1970-01-01')
-            from {{ source("identity", "customer_xref") }}
-        ) as map_at,
-        (select count(*) from {{ source("identity", "customer_xref") }}) as stay_count,
-        (select count(valid_to) from {{ source("identity", "customer_xref") }}) as ended_stay_count,
+        {{ state_of_the_map() }},
         as_of_date,
         {{ now_utc() }} as noted_at
     from {{ as_of or ref("stg_as_of") }}
@@ -336,6 +337,7 @@
 {%- endmacro %}
 
 
+{# Whether the facts were built from nothing (changed_profiles.sql). #}
 {% macro stands_for_everybody(changed_profiles) -%}
     exists (select 1 from {{ changed_profiles }} as changed where changed.profile_key is null)
 {%- endmacro %}

@@ -1,7 +1,7 @@
 {#
-    How journey facts are built: by day of event. A run finds the days that its new loads touch,
-    empties them and builds them again from staging, so that a day costs a day, late rows of any age
-    are right, and a row that moved or vanished leaves nothing behind.
+    How facts of several records are built (sessions): by day of event. A run finds the days that its
+    new loads touch, empties them and builds them again from staging, so that late rows of any age are
+    right, and a row that moved or vanished leaves nothing behind.
 #}
 
 {#

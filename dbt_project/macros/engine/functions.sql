@@ -161,7 +161,7 @@
 {%- endmacro %}
 
 
-{# Keep the keys that a run found changed, until its strategy has replaced their rows. #}
+{# Where the keys stand that a run found changed. #}
 {% macro changed_keys_table(relation=this) -%}
     {{ return(adapter.dispatch('changed_keys_table')(relation)) }}
 {%- endmacro %}
@@ -175,6 +175,7 @@
     {{ return(relation.incorporate(path={'identifier': name})) }}
 {%- endmacro %}
 
+{# Keep them until the strategy has replaced their rows. #}
 {% macro keep_changed_keys(name, keys_query) -%}
     {{ return(adapter.dispatch('keep_changed_keys')(name, keys_query)) }}
 {%- endmacro %}

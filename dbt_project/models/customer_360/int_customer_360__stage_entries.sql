@@ -1,6 +1,6 @@
 {#
     Most months of most persons stand: a day of news moves 1 in 70 of 830,000 persons. Windows and
-    months of all of them took 5.2 s a day.
+    months of all of them take 5 s.
 #}
 {{
     config(
