@@ -6,9 +6,11 @@ Keeps out: what the tables mean; who may write (that is `lease`).
 """
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from string import digits
 
@@ -154,19 +156,25 @@ def plain_phone_pattern() -> str:
     for code, (region, *_) in COUNTRY_CODE_TO_REGION_CODE.items():
         is_a_country = region != REGION_CODE_FOR_NON_GEO_ENTITY
         country = PhoneMetadata.metadata_for_region(region) if is_a_country else None
-        trunk_prefixes = ((country and country.national_prefix_for_parsing) or "0").split("|")
-        if country and all(map(str.isdigit, trunk_prefixes)):
-            first = set(digits) - {"0", *(prefix[0] for prefix in trunk_prefixes)}
-            rest = "|".join(
-                f"[{''.join(sorted(first))}][0-9]{{{length - 1}}}"
-                for length in country.general_desc.possible_length
-            )
+        rest = _rest_of_plain_numbers(country) if country else None
+        if rest:
             codes_by_rest[rest].append(str(code))
     countries = (f"(?:{'|'.join(codes)})(?:{rest})" for rest, codes in codes_by_rest.items())
     return f"[+](?:{'|'.join(countries)})"
 
 
-@lru_cache(maxsize=1_000_000)
+def _rest_of_plain_numbers(country: PhoneMetadata) -> str | None:
+    """Return a pattern of what follows the country code; None if trunk prefixes are not digits."""
+    trunk_prefixes = (country.national_prefix_for_parsing or "0").split("|")
+    if not all(map(str.isdigit, trunk_prefixes)):
+        return None
+    first = set(digits) - {"0", *(prefix[0] for prefix in trunk_prefixes)}
+    return "|".join(
+        f"[{''.join(sorted(first))}][0-9]{{{length - 1}}}"
+        for length in country.general_desc.possible_length
+    )
+
+
 def normalise_phone(value: str | None, country: str | None) -> str | None:
     """Return a phone number in E.164, or None when it cannot be one.
 
@@ -176,8 +184,60 @@ def normalise_phone(value: str | None, country: str | None) -> str | None:
     """
     if not value:
         return None
+    country = country.strip().upper() if country else None
+    digits_only = value.translate(_PUNCTUATION)
+    dialling = _dialling_of(country) if country else None
+    if dialling and dialling.own_number.fullmatch(digits_only):
+        return f"+{dialling.country_code}{digits_only}"
+    if dialling and dialling.abroad_is_double_zero and digits_only.startswith("00"):
+        digits_only = f"+{digits_only[2:]}"
+    if _plain_phone().fullmatch(digits_only):
+        return digits_only
+    return _parsed_phone(value, country)
+
+
+_PUNCTUATION = str.maketrans("", "", " ()-.")
+
+
+@dataclass(frozen=True)
+class _Dialling:
+    """How people of a country write numbers that need no parsing.
+
+    Parsing costs 25 microseconds a number, this 1 to 3.
+    """
+
+    country_code: int
+    own_number: re.Pattern[str]
+    """A number of the country itself whose first digits cannot be taken for a trunk prefix, the
+    country code or the way out of the country."""
+    abroad_is_double_zero: bool
+
+
+@cache
+def _dialling_of(country: str) -> _Dialling | None:
+    """Return how numbers are written in a country; None where it takes more to tell."""
+    metadata = PhoneMetadata.metadata_for_region(country)
+    code = metadata.country_code if metadata else None
+    # Numbers of a country that shares its code are judged by the rules of the code's main country.
+    if not metadata or not code or COUNTRY_CODE_TO_REGION_CODE[code][0] != country:
+        return None
+    rest = _rest_of_plain_numbers(metadata)
+    if rest is None:
+        return None
+    abroad = metadata.international_prefix or "00"
+    own_number = re.compile(f"(?!{code}|{abroad})(?:{rest})")
+    return _Dialling(code, own_number, abroad == "00")
+
+
+@cache
+def _plain_phone() -> re.Pattern[str]:
+    return re.compile(plain_phone_pattern())
+
+
+@lru_cache(maxsize=100_000)
+def _parsed_phone(value: str, country: str | None) -> str | None:
     try:
-        number = phonenumbers.parse(value, country.strip().upper() if country else None)
+        number = phonenumbers.parse(value, country)
     except phonenumbers.NumberParseException:
         return None
     if not phonenumbers.is_possible_number(number):

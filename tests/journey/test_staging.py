@@ -15,6 +15,7 @@ from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
 from cx_pipeline.settings import DBT_PROJECT_DIR, load_settings
 from cx_pipeline.warehouse.session import (
+    _parsed_phone,
     normalise_phone,
     plain_phone_pattern,
     prepare_connection,
@@ -279,6 +280,25 @@ def test_a_number_that_counts_as_plain_is_one_that_normalising_leaves_alone():
     assert found > 2_000
     assert plain.fullmatch("+4520304050")
     assert not plain.fullmatch("+452030405")
+
+
+def test_a_number_read_without_parsing_is_read_as_parsing_reads_it():
+    def written(dice: random.Random) -> str:
+        digits = str(dice.randrange(10 ** dice.randint(5, 10)))
+        start = dice.choice(["", "", "", "0", "+", "00", "+45", "0046", "+47 ", "49", "99", "(0)"])
+        marks = [*[""] * 30, " ", "-", ".", "(", ")", "/", "x"]
+        return start + "".join(digit + dice.choice(marks) for digit in digits)
+
+    dice, parsed = random.Random(1), _parsed_phone.__wrapped__
+    countries = ["DK", "SE", "NO", "DE", "FI", "GB", "US", "IT", "GG", "XX", None]
+    before = _parsed_phone.cache_info()
+    for _ in range(20_000):
+        number, country = written(dice), dice.choice(countries)
+        assert normalise_phone(number, country) == parsed(number, country), (number, country)
+    after = _parsed_phone.cache_info()
+    parsings = after.hits + after.misses - before.hits - before.misses
+    assert 20_000 - parsings > 2_000
+    assert normalise_phone("20 30 40 50", " dk ") == "+4520304050"
 
 
 def test_the_phone_function_of_sql_is_never_given_a_null_and_never_gives_one(tmp_path):
