@@ -30,7 +30,7 @@ SCRIPT_NODES = {
 """The models that do what the scripts of the peers do too; with them goes identity's Python."""
 
 _PHASES = {
-    "hash the tables": "_contents",
+    "hash the tables": "_content",
     "write the file": "_write",
     "read it as a reader": "_verify",
     "look for personal values": "_refuse_personal_values",

@@ -18,11 +18,12 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 
@@ -71,7 +72,10 @@ class _Content:
 
     @property
     def row_count(self) -> int:
-        return sum(count for count, _ in self.slices.values())
+        return self.row_count_of(tuple(self.slices))
+
+    def row_count_of(self, days: tuple[date | None, ...]) -> int:
+        return sum(self.slices.get(day, (0, 0))[0] for day in days)
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,47 @@ class _Plan:
     contents: dict[str, _Content]
     changes: dict[str, tuple[date | None, ...] | None]
     about: dict[str, Any]
+
+
+class _Building:
+    """The file that becomes a version, and a thread that copies the last one into it.
+
+    Tables are hashed meanwhile: at 10 million contacts the copy of 1.3 GB costs no time of its own.
+    Leaving the context takes away what was not given a name.
+    """
+
+    def __init__(self, path: Path, base: _Current | None) -> None:
+        self.path = path
+        self.base = base
+        self._copying: Future[Any] | None = None
+
+    def __enter__(self) -> Self:
+        self._pool = ThreadPoolExecutor(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+        self.clear()
+
+    def begin_copy(self) -> None:
+        if self.base and not self._copying:
+            self._copying = self._pool.submit(shutil.copyfile, self.base.path, self.path)
+
+    def finish_copy(self) -> None:
+        """Wait for the copy.
+
+        Raises:
+            OSError: There is no room, or the last version cannot be read.
+        """
+        self.begin_copy()
+        if self._copying:
+            self._copying.result()
+            self.path.chmod(0o600)
+
+    def clear(self) -> None:
+        """Take the file away: half a file on a full disk would be in the way of the next try."""
+        self.path.unlink(missing_ok=True)
+        self.path.with_name(f"{self.path.name}.wal").unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -135,23 +180,31 @@ def publish(
     next_version = 1 + max([0, *_versions(directory)])
     _sweep(directory)
     tables = published_tables(manifest, _existing_columns(con))
-    contents = _contents(con, tables)
-    content_hash = hashlib.sha256(repr(sorted(contents.items())).encode()).hexdigest()
     current = _current(directory)
-    if current and current.content_hash == content_hash:
-        version, path = current.version, current.path
-    else:
-        version = next_version
-        about = {
-            "version": version,
-            "published_at": datetime.now(tz=UTC).replace(tzinfo=None),
-            "run_id": run_id,
-            "as_of_date": _as_of_date(con),
-            "content_hash": content_hash,
-            "duckdb_version": duckdb.__version__,
-        }
-        path = _build(con, settings, current, tables, contents, about)
-        _swap(directory, path)
+    now = datetime.now(tz=UTC).replace(tzinfo=None)
+    is_fresh = current and now - current.written_afresh_at <= WRITTEN_AFRESH_AFTER
+    path = directory / f".bi-{next_version}.duckdb.building"
+    with _Building(path, current if is_fresh else None) as building:
+        types, contents = _types(con), {}
+        for table in tables:
+            contents[table.key] = _content(con, table, types)
+            if _changed_days(current, table.key, contents[table.key]) != ():
+                building.begin_copy()
+        content_hash = hashlib.sha256(repr(sorted(contents.items())).encode()).hexdigest()
+        if current and current.content_hash == content_hash:
+            version, path = current.version, current.path
+        else:
+            version = next_version
+            about = {
+                "version": version,
+                "published_at": now,
+                "run_id": run_id,
+                "as_of_date": _as_of_date(con),
+                "content_hash": content_hash,
+                "duckdb_version": duckdb.__version__,
+            }
+            path = _build(con, settings, building, tables, contents, about)
+            _swap(directory, path)
     for old in _versions(directory)[:-KEPT_VERSIONS]:
         # Whoever still reads the file keeps it: its name goes, its bytes stay until they close it.
         with suppress(OSError):
@@ -233,30 +286,30 @@ def _slices(
     }
 
 
-def _contents(con: duckdb.DuckDBPyConnection, tables: list[Table]) -> dict[str, _Content]:
-    """Return all that a reader can see, by table.
-
-    What looks personal belongs to a shape, so that a table is looked through anew when the
-    pattern changes; so does DuckDB's version, as hashes are only equal within one.
-    """
-    types = dict(
+def _types(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Return the type of every column, by `schema.table.column`."""
+    return dict(
         con.execute(
             "select schema_name || '.' || table_name || '.' || column_name, data_type "
             "from duckdb_columns() where database_name = current_database() and not internal"
         ).fetchall()
     )
-    contents = {}
-    for table in tables:
-        columns = [
-            (column.name, types[f"{table.key}.{column.name}"], column.description)
-            for column in table.columns
-        ]
-        view = _view(con, table)
-        shape = repr((duckdb.__version__, _SAYS_WHO, table.description, columns, view))
-        contents[table.key] = _Content(
-            hashlib.sha256(shape.encode()).hexdigest(), _slices(con, table, view, table.rows), view
-        )
-    return contents
+
+
+def _content(con: duckdb.DuckDBPyConnection, table: Table, types: Mapping[str, str]) -> _Content:
+    """Return all that a reader can see of a table.
+
+    What looks personal belongs to its shape, so that a table is looked through anew when the
+    pattern changes; so does DuckDB's version, as hashes are only equal within one.
+    """
+    columns = [
+        (column.name, types[f"{table.key}.{column.name}"], column.description)
+        for column in table.columns
+    ]
+    view = _view(con, table)
+    shape = repr((duckdb.__version__, _SAYS_WHO, table.description, columns, view))
+    slices = _slices(con, table, view, table.rows)
+    return _Content(hashlib.sha256(shape.encode()).hexdigest(), slices, view)
 
 
 def _view(con: duckdb.DuckDBPyConnection, table: Table) -> str | None:
@@ -324,49 +377,42 @@ def _as_of_date(con: duckdb.DuckDBPyConnection) -> date | None:
 def _build(
     con: duckdb.DuckDBPyConnection,
     settings: Settings,
-    current: _Current | None,
+    building: _Building,
     tables: list[Table],
     contents: dict[str, _Content],
     about: dict[str, Any],
 ) -> Path:
     """Write the version beside the others, check it, and only then give it its name."""
-    directory = settings.serving_dir
-    building = directory / f".bi-{about['version']}.duckdb.building"
-    now = about["published_at"]
-    if current and now - current.written_afresh_at > WRITTEN_AFRESH_AFTER:
-        current = None
     # The last version may be damaged, and a copy of it would be for ever.
-    for base in (current, None) if current else (None,):
+    for base in (building.base, None) if building.base else (None,):
+        afresh_at = base.written_afresh_at if base else about["published_at"]
         plan = _Plan(
             base,
             tables,
             contents,
             {table.key: _changed_days(base, table.key, contents[table.key]) for table in tables},
-            {**about, "written_afresh_at": base.written_afresh_at if base else now},
+            {**about, "written_afresh_at": afresh_at},
         )
         try:
-            _write(con, building, plan)
-            _verify(building, plan, settings)
+            if base:
+                building.finish_copy()
+            _write(con, building.path, plan)
+            _verify(building.path, plan, settings)
             break
         except (duckdb.Error, OSError, PublicationError):
-            # Half a file on a full disk would be in the way of the next try.
-            building.unlink(missing_ok=True)
-            building.with_name(f"{building.name}.wal").unlink(missing_ok=True)
+            building.clear()
             if base is None:
                 raise
     # Not writable: a reader that forgets `read_only` gets an error instead of a changed file.
-    building.chmod(0o444)
-    _flush(building)
-    path = directory / f"bi-{about['version']}.duckdb"
-    building.rename(path)
-    _flush(directory)
+    building.path.chmod(0o444)
+    _flush(building.path)
+    path = building.path.with_name(f"bi-{about['version']}.duckdb")
+    building.path.rename(path)
+    _flush(path.parent)
     return path
 
 
 def _write(con: duckdb.DuckDBPyConnection, building: Path, plan: _Plan) -> None:
-    if plan.base:
-        shutil.copyfile(plan.base.path, building)
-        building.chmod(0o600)
     con.execute(
         f"attach {_text(str(building))} as publication_file (storage_version '{STORAGE_VERSION}')"
     )
@@ -422,10 +468,11 @@ def _fill(con: duckdb.DuckDBPyConnection, plan: _Plan) -> None:
         days = plan.changes[table.key]
         if table.key not in stay or days == ():
             continue
-        if days is None:
+        if plan.base is None or days is None:
             _rewrite(con, table)
         else:
-            _write_difference(con, table, days, plan.contents[table.key].row_count)
+            known, content = plan.base.contents[table.key], plan.contents[table.key]
+            _write_difference(con, table, days, known, content)
     _fill_publication(con, plan)
 
 
@@ -441,7 +488,11 @@ def _rewrite(con: duckdb.DuckDBPyConnection, table: Table) -> None:
 
 
 def _write_difference(
-    con: duckdb.DuckDBPyConnection, table: Table, days: tuple[date | None, ...], row_count: int
+    con: duckdb.DuckDBPyConnection,
+    table: Table,
+    days: tuple[date | None, ...],
+    known: _Content,
+    content: _Content,
 ) -> None:
     """Take out the rows that are gone and add those that are new, or write all if most differ.
 
@@ -452,39 +503,29 @@ def _write_difference(
     # The rows of the file have a place, by which the few that go are found; the warehouse's may be
     # a view, which has none.
     con.execute(
-        f"create or replace temp table published as select rowid as place, {row_hash} as row_hash "
-        f"from {name} where {on_days}"
+        "create or replace temp table differing as "
+        "select published.place, fresh.row_hash "
+        f"from (select rowid as place, {row_hash} as row_hash from {name} where {on_days}) "
+        "as published "
+        f"full join (select {row_hash} as row_hash from {_name(table, None)} "
+        f"where {table.rows} and {on_days}) as fresh using (row_hash) "
+        "where published.row_hash is null or fresh.row_hash is null"
     )
-    con.execute(
-        f"create or replace temp table fresh as select {row_hash} as row_hash "
-        f"from {_name(table, None)} where {table.rows} and {on_days}"
-    )
-    con.execute(
-        "create or replace temp table gone as from published anti join fresh using (row_hash)"
-    )
-    con.execute(
-        "create or replace temp table new as from fresh anti join published using (row_hash)"
-    )
-    ((differing, copies),) = con.execute(
-        "with counts as (select (select count(*) from published) as published, "
-        "(select count(*) from fresh) as fresh, (select count(*) from gone) as gone, "
-        "(select count(*) from new) as new) "
-        "select gone + new, (published - gone) - (fresh - new) from counts"
-    ).fetchall()
+    ((gone, new),) = con.execute("select count(place), count(row_hash) from differing").fetchall()
     # Another number of copies of a row cannot be told from the hashes that are on both sides.
-    if copies or differing * REWRITTEN_FROM > row_count:
+    has_other_copies = known.row_count_of(days) - gone != content.row_count_of(days) - new
+    if has_other_copies or (gone + new) * REWRITTEN_FROM > content.row_count:
         _rewrite(con, table)
-    elif differing:
-        con.execute(f"delete from {name} where rowid in (select place from gone)")
+    elif gone or new:
+        con.execute(f"delete from {name} where rowid in (select place from differing)")
         con.execute(
             f"create or replace temp table new_rows as {_rows(table)} and {on_days} "
-            f"and {row_hash} in (select row_hash from new)"
+            f"and {row_hash} in (select row_hash from differing)"
         )
         _refuse_personal_values(con, table, "new_rows")
         con.execute(f"insert into {name} from new_rows")
         con.execute("drop table new_rows")
-    for rest in ("published", "fresh", "gone", "new"):
-        con.execute(f"drop table {rest}")
+    con.execute("drop table differing")
 
 
 def _create_views(con: duckdb.DuckDBPyConnection, plan: _Plan) -> None:
