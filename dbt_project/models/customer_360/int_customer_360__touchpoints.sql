@@ -7,11 +7,7 @@ with as_of as (
 touchpoints as (
     select
         touchpoints.profile_key,
-        touchpoints.touchpoint_id,
-        touchpoints.touchpoint_type,
         touchpoints.channel,
-        touchpoints.stage,
-        {{ stage_position("touchpoints.stage") }} as position,
         touchpoints.is_digital,
         touchpoints.direction = 'inbound' as is_inbound,
         {{ moves_the_customer() }} as is_move,
@@ -123,16 +119,23 @@ last_moments as (
 
 -- A sale at the till is an order and a scan of the card at the same moment: what leads further
 -- counts, then the order. The id makes any other tie come out the same every time.
+-- Read from the table once more: one reading for both would be kept whole, ids and all.
 ranked as (
     select
-        touchpoints.*,
+        touchpoints.profile_key,
+        touchpoints.touchpoint_type,
+        touchpoints.channel,
+        touchpoints.stage,
+        {{ moves_the_customer() }} as is_move,
+        touchpoints.occurred_at,
         row(
             touchpoints.occurred_at,
-            coalesce(touchpoints.position, 0),
+            coalesce({{ stage_position("touchpoints.stage") }}, 0),
             touchpoints.touchpoint_type = 'order',
             touchpoints.touchpoint_id
         ) as recency,
-    from touchpoints
+    from {{ ref("touchpoints") }} as touchpoints
+    where touchpoints.event_date <= (select as_of.as_of_date from as_of)
 ),
 
 last_touchpoints as (
