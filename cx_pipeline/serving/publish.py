@@ -113,10 +113,10 @@ class _Building:
     def __init__(self, path: Path, base: _Current | None) -> None:
         self.path = path
         self.base = base
+        self._pool = ThreadPoolExecutor(1)
         self._copying: Future[Any] | None = None
 
     def __enter__(self) -> Self:
-        self._pool = ThreadPoolExecutor(1)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -183,8 +183,8 @@ def publish(
     current = _current(directory)
     now = datetime.now(tz=UTC).replace(tzinfo=None)
     is_fresh = current and now - current.written_afresh_at <= WRITTEN_AFRESH_AFTER
-    path = directory / f".bi-{next_version}.duckdb.building"
-    with _Building(path, current if is_fresh else None) as building:
+    base = current if is_fresh else None
+    with _Building(directory / f".bi-{next_version}.duckdb.building", base) as building:
         types, contents = _types(con), {}
         for table in tables:
             contents[table.key] = _content(con, table, types)

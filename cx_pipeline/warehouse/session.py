@@ -185,14 +185,14 @@ def normalise_phone(value: str | None, country: str | None) -> str | None:
     if not value:
         return None
     country = country.strip().upper() if country else None
-    digits_only = value.translate(_PUNCTUATION)
+    number = value.translate(_PUNCTUATION)
     dialling = _dialling_of(country) if country else None
-    if dialling and dialling.own_number.fullmatch(digits_only):
-        return f"+{dialling.country_code}{digits_only}"
-    if dialling and dialling.abroad_is_double_zero and digits_only.startswith("00"):
-        digits_only = f"+{digits_only[2:]}"
-    if _plain_phone().fullmatch(digits_only):
-        return digits_only
+    if dialling and dialling.own_number.fullmatch(number):
+        return f"+{dialling.country_code}{number}"
+    if dialling and dialling.abroad_is_double_zero and number.startswith("00"):
+        number = f"+{number[2:]}"
+    if _plain_phone().fullmatch(number):
+        return number
     return _parsed_phone(value, country)
 
 
@@ -203,7 +203,7 @@ _PUNCTUATION = str.maketrans("", "", " ()-.")
 class _Dialling:
     """How people of a country write numbers that need no parsing.
 
-    Parsing costs 25 microseconds a number, this 1 to 3.
+    Parsing costs 15 microseconds a number, this 2.
     """
 
     country_code: int
@@ -213,7 +213,8 @@ class _Dialling:
     abroad_is_double_zero: bool
 
 
-@cache
+# What people write as their country has no end.
+@lru_cache(maxsize=1_000)
 def _dialling_of(country: str) -> _Dialling | None:
     """Return how numbers are written in a country; None where it takes more to tell."""
     metadata = PhoneMetadata.metadata_for_region(country)

@@ -119,7 +119,7 @@ last_moments as (
 
 -- A sale at the till is an order and a scan of the card at the same moment: what leads further
 -- counts, then the order. The id makes any other tie come out the same every time.
--- Read from the table once more: one reading for both would be kept whole, ids and all.
+-- Read from the table and not from touchpoints: what is read twice is kept whole, ids and all.
 ranked as (
     select
         touchpoints.profile_key,
