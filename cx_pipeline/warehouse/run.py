@@ -199,8 +199,8 @@ def run_pipeline(
         ]
         # Dagster wraps what an asset raises; the cause is what a person can act on.
         errors = tuple((error.cause or error).message.strip() for error in failures if error)
-        advice = out_of_space("\n".join(errors), settings)
-        errors += (advice,) if advice else ()
+        # What the engine says of a full disk or memory is in the log; a person needs the remedy.
+        errors = tuple(dict.fromkeys(out_of_space(told, settings) or told for told in errors))
         failed_checks = tuple(
             f"{evaluation.asset_key.to_user_string()} {evaluation.check_name}: "
             f"{evaluation.description or 'see the log'}"

@@ -13,10 +13,10 @@ import pytest
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from cx_pipeline.settings import PROJECT_DIR, Settings, load_settings
-from cx_pipeline.warehouse import fingerprint, instance
+from cx_pipeline.warehouse import fingerprint, instance, run
 from cx_pipeline.warehouse.company import DataFolderError, claim_data_folder
 from cx_pipeline.warehouse.lease import lease
-from cx_pipeline.warehouse.run import UnknownRoomError, planned_assets
+from cx_pipeline.warehouse.run import UnknownRoomError, planned_assets, run_pipeline
 from cx_pipeline.warehouse.session import STORAGE_VERSION, IdentityKeyMissingError, connect
 from cx_pipeline.warehouse.status import read_status
 
@@ -196,6 +196,37 @@ def test_tables_that_a_killed_dbt_left_are_dropped(settings):
     with connect(settings) as connection:
         tables = connection.execute("select table_name from duckdb_tables()").fetchall()
     assert tables == [("identifiers",)]
+
+
+@dg.op
+def write_to_a_full_disk() -> None:
+    raise duckdb.TransactionException("Failed to commit: No space left on device")
+
+
+@dg.op
+def read_a_strange_file() -> None:
+    raise ValueError("row 7 has no key")
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def job_that_fails() -> None:
+    write_to_a_full_disk()
+    write_to_a_full_disk.alias("write_there_again")()
+    read_a_strange_file()
+
+
+def load_job_that_fails() -> dg.JobDefinition:
+    return job_that_fails
+
+
+def test_a_full_disk_is_told_once_and_by_its_remedy(settings, monkeypatch):
+    monkeypatch.setattr(run, "load_job", load_job_that_fails)
+    outcome = run_pipeline(settings)
+    assert not outcome.is_successful
+    advice, other = sorted(outcome.errors)
+    assert advice.startswith(f"The disk of {settings.data_dir} is full (")
+    assert "TransactionException" not in advice
+    assert "row 7 has no key" in other
 
 
 def test_a_room_that_does_not_exist_is_named(settings):
