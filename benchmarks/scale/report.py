@@ -184,7 +184,8 @@ def write_page(rows: list[Row]) -> None:
     if BEGIN not in page or END not in page:
         raise PageHasNoPlaceError(f"{PAGE.name} needs the lines {BEGIN} and {END}")
     kept = {stage for _, stage, _ in _SERIES.values()}
-    kept |= {"start-up", "landing", "full build: publish", "one-day increment: publish"}
+    kept |= {"start-up", "landing", "full build: publish"}
+    kept |= {"one-day increment: start-up", "one-day increment: publish"}
     header, *lines = table([row for row in rows if row["stage"] in kept])
     text = ["| " + " | ".join(header) + " |", "|---:|---|---|" + "---:|" * (len(header) - 3)]
     text += ["| " + " | ".join(line) + " |" for line in lines]
