@@ -30,7 +30,12 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     text = (PROJECT_DIR / "config" / "company.yml").read_text()
     (config / "company.yml").write_text(text)
     umask = os.umask(0o022)
-    yield load_settings(config, tmp_path / "data")
+    settings = load_settings(config, tmp_path / "data")
+    # Opening the Dagster instance sets these for its children; they must not reach other tests.
+    monkeypatch.setenv("DAGSTER_HOME", str(settings.dagster_home))
+    monkeypatch.setenv("CX_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("CX_CONFIG_DIR", str(settings.config_dir))
+    yield settings
     os.umask(umask)
 
 
