@@ -7,7 +7,6 @@ run took 2.1 s that way, and takes 0.5 s this way.
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 from dagster._core.storage.event_log import SqliteEventLogStorage
@@ -29,11 +28,6 @@ class EventLogStorage(SqliteEventLogStorage):
     def from_config_value(cls, inst_data: Any, config_value: Any) -> "EventLogStorage":
         """Make it from the configuration in dagster.yaml."""
         return cls(inst_data=inst_data, **config_value)
-
-    @cached_property
-    def supports_asset_checks(self) -> bool:  # type: ignore[override]
-        """Whether the database has a table for checks; asked of it once and not at each check."""
-        return super().supports_asset_checks
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:

@@ -213,7 +213,11 @@ def read_a_strange_file() -> None:
     raise ValueError("row 7 has no key")
 
 
-@dg.job(executor_def=dg.in_process_executor)
+@dg.job(
+    executor_def=dg.in_process_executor,
+    logger_defs={"run_log": run.run_log},
+    config={"loggers": {"run_log": {}}},
+)
 def job_that_fails() -> None:
     write_to_a_full_disk()
     write_to_a_full_disk.alias("write_there_again")()
@@ -231,6 +235,7 @@ def test_a_full_disk_is_told_once_and_by_its_remedy(settings, monkeypatch):
     advice, other = sorted(outcome.errors)
     assert advice.startswith(f"The disk of {settings.data_dir} is full (")
     assert "TransactionException" not in advice
+    assert "TransactionException" in outcome.log_path.read_text()
     assert "row 7 has no key" in other
 
 
