@@ -166,7 +166,9 @@ def build(
                 )
             )
 
-    arguments = ["build", *_common_arguments(settings), "--indirect-selection", "empty"]
+    # What dbt would write is the manifest, as parsing has, and the results of a part of the run.
+    arguments = ["build", *_common_arguments(settings), "--no-write-json"]
+    arguments += ["--indirect-selection", "empty"]
     # Unit tests are about the SQL, not about today's data; `make test` runs them.
     arguments += ["--exclude-resource-type", "unit_test"]
     if full_refresh:

@@ -20,9 +20,8 @@
             | list -%}
     {%- endif -%}
     {%- for model in models -%}
-        {%- for column in adapter.get_columns_in_relation(relation)
-            if column.name in ('_load_id', 'last_load_id') -%}
-            {%- set is_new = column.name ~ ' > ' ~ load_id -%}
+        {%- for column in model.columns if column in ('_load_id', 'last_load_id') -%}
+            {%- set is_new = column ~ ' > ' ~ load_id -%}
             {%- if model.config.incremental_strategy == 'by_day' -%}
                 {%- set days = 'select event_date from ' ~ relation ~ ' where ' ~ is_new -%}
                 {{ return('event_date in (' ~ days ~ ')') }}
