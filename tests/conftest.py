@@ -4,10 +4,19 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import duckdb
 import pytest
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.cli.main import dbtRunner
+from dbt.contracts.graph.manifest import Manifest
+
+from cx_pipeline.settings import DBT_PROJECT_DIR, load_settings
+from cx_pipeline.warehouse.project import load_manifest
 
 IDENTITY_KEY = "key of the test suite"
 os.environ.setdefault("CX_IDENTITY_KEY", IDENTITY_KEY)
@@ -23,6 +32,39 @@ def run_cx(*arguments: str | Path, check: bool = True) -> subprocess.CompletedPr
     if check and done.returncode:
         pytest.fail(f"cx {' '.join(map(str, arguments))}:\n{done.stdout}\n{done.stderr}")
     return done
+
+
+def run_dbt(
+    data_dir: Path, *arguments: str, artifacts: Path | None = None, **environment: str
+) -> Any:
+    """Call dbt in this process on the warehouse of a data folder; return what became of each node.
+
+    In a process of its own it would be imported and parse the project each time.
+    """
+    artifacts = artifacts or data_dir
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**environment, "CX_DATA_DIR": str(data_dir)}.items():
+            patch.setenv(name, value)
+        # dbt leaves in a manifest what it compiled, and would not do so again.
+        done = dbtRunner(manifest=_parsed_project().deepcopy()).invoke(
+            [
+                *("--quiet", *arguments),
+                *("--project-dir", str(DBT_PROJECT_DIR)),
+                *("--profiles-dir", str(DBT_PROJECT_DIR)),
+                *("--target-path", str(artifacts / "target")),
+                *("--log-path", str(artifacts / "logs")),
+            ]
+        )
+        DuckDBConnectionManager.close_all_connections()
+    assert done.exception is None, done.exception
+    return done.result
+
+
+@cache
+def _parsed_project() -> Manifest:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CX_DATA_DIR", folder)
+        return load_manifest(load_settings(data_dir=Path(folder)))
 
 
 @dataclass(frozen=True)

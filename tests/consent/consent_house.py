@@ -17,14 +17,11 @@ from uuid import UUID
 
 import duckdb
 import jinja2
-import pytest
 import yaml
-from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-from dbt.cli.main import dbtRunner
 
-from cx_pipeline.settings import DBT_PROJECT_DIR, Settings, load_settings
-from cx_pipeline.warehouse.project import load_manifest
+from cx_pipeline.settings import DBT_PROJECT_DIR, Settings
 from cx_pipeline.warehouse.session import prepare_session
+from tests.conftest import run_dbt
 
 KEY = "key of the consent tests"
 # Far ahead of any clock, so that the as-of day alone judges what has expired.
@@ -104,26 +101,13 @@ def compile_models(data_dir: Path) -> CompiledModels:
         connection.execute("create schema consent")
         for model in MODELS:
             connection.execute(create_table(model))
-    manifest = load_manifest(load_settings())
-    project = [
-        *("--project-dir", str(DBT_PROJECT_DIR)),
-        *("--profiles-dir", str(DBT_PROJECT_DIR)),
-        *("--target-path", str(data_dir / "target")),
-        *("--log-path", str(data_dir / "logs")),
-    ]
     compiled = data_dir / "target/compiled/cx_pipeline"
     kinds = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CX_DATA_DIR", str(data_dir))
-        for chosen in ([*MODELS, "--full-refresh"], [*MODELS, *TESTS]):
-            done = dbtRunner(manifest=manifest).invoke(
-                ["compile", "--quiet", *project, "--select", *chosen]
-            )
-            assert done.success, done.exception
-            kinds.append(
-                {name: (compiled / f"models/consent/{name}.sql").read_text() for name in MODELS}
-            )
-        DuckDBConnectionManager.close_all_connections()
+    for chosen in ([*MODELS, "--full-refresh"], [*MODELS, *TESTS]):
+        run_dbt(data_dir, "compile", "--select", *chosen)
+        kinds.append(
+            {name: (compiled / f"models/consent/{name}.sql").read_text() for name in MODELS}
+        )
     return CompiledModels(
         full_refreshes=kinds[0],
         increments=kinds[1],

@@ -1,39 +1,15 @@
 """The customer 360, experience and identity rooms, on chosen rows and on the demo company."""
 
 import shutil
-from pathlib import Path
-from typing import Any
 
 import duckdb
-import pytest
-from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-from dbt.cli.main import dbtRunner
 
-from cx_pipeline.settings import DBT_PROJECT_DIR, load_settings
-from cx_pipeline.warehouse.project import load_manifest
-
-
-def dbt(data_dir: Path, target_dir: Path, *arguments: str) -> Any:
-    """Run dbt on the warehouse of a data folder; return what it found."""
-    manifest = load_manifest(load_settings())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CX_DATA_DIR", str(data_dir))
-        done = dbtRunner(manifest=manifest).invoke(
-            [
-                *arguments,
-                *("--project-dir", str(DBT_PROJECT_DIR)),
-                *("--profiles-dir", str(DBT_PROJECT_DIR)),
-                *("--target-path", str(target_dir / "target")),
-                *("--log-path", str(target_dir / "logs")),
-            ]
-        )
-        DuckDBConnectionManager.close_all_connections()
-    return done.result
+from tests.conftest import run_dbt
 
 
 def test_the_unit_tests_of_these_rooms_hold(demo_company, tmp_path):
     rooms = (f"{room},test_type:unit" for room in ("identity", "experience", "customer_360"))
-    results = dbt(demo_company.data_dir, tmp_path, "test", "--quiet", "--select", *rooms)
+    results = run_dbt(demo_company.data_dir, "test", "--select", *rooms, artifacts=tmp_path)
     assert {result.status for result in results} == {"pass"}
     assert len(results) >= 9
 
@@ -45,8 +21,8 @@ def test_customers_that_are_refreshed_alone_say_what_to_refresh_with_them(demo_c
         connection.execute(
             f"delete from {touched} where customer_id = (select min(customer_id) from {touched})"
         )
-    run = ("run", "--quiet", "--full-refresh", "--select", "customers_as_built")
-    (result,) = dbt(tmp_path, tmp_path, *run)
+    run = ("run", "--full-refresh", "--select", "customers_as_built")
+    (result,) = run_dbt(tmp_path, *run)
     assert result.status == "error"
     assert "refresh both together" in result.message
 

@@ -6,10 +6,7 @@ books of the landing and the config tables. Runs dbt on it.
 
 import datetime as dt
 import hashlib
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ import duckdb
 import yaml
 
 from cx_pipeline.settings import DBT_PROJECT_DIR, PROJECT_DIR
+from tests.conftest import run_dbt
 
 CONTRACT = yaml.safe_load((DBT_PROJECT_DIR / "models/staging/_staging__sources.yml").read_text())
 ENTITIES = {table["name"]: table for table in CONTRACT["sources"][0]["tables"]}
@@ -137,29 +135,12 @@ class LandedSources:
                     )
         return self.load_id
 
-    def dbt(self, *arguments: str) -> str:
-        """Run dbt on this warehouse and return what it said; a failure fails the test."""
-        done = subprocess.run(
-            [
-                str(Path(sys.executable).with_name("dbt")),
-                *arguments,
-                "--project-dir",
-                str(DBT_PROJECT_DIR),
-                "--profiles-dir",
-                str(DBT_PROJECT_DIR),
-                "--target-path",
-                str(self.data_dir / "target"),
-                "--log-path",
-                str(self.data_dir / "logs"),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=PROJECT_DIR,
-            env={**os.environ, "CX_DATA_DIR": str(self.data_dir), "CX_IDENTITY_KEY": "test key"},
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    def dbt(self, *arguments: str) -> Any:
+        """Run dbt on this warehouse and return what it found; a failure fails the test."""
+        results = run_dbt(self.data_dir, *arguments, CX_IDENTITY_KEY="test key")
+        failed = {r.node.name: r.message for r in results if r.status not in ("success", "pass")}
+        assert not failed
+        return results
 
     def query(self, sql: str, *values: object) -> list[tuple]:
         """Ask the warehouse file."""

@@ -1,7 +1,6 @@
 """A load costs the facts that it touches, and no order of loads changes a row."""
 
 import datetime as dt
-import re
 
 import pytest
 
@@ -170,8 +169,9 @@ def test_a_delivery_finds_its_person_when_the_order_comes_later(story):
 
 
 def test_the_unit_tests_of_these_rooms_hold(story):
-    said = story.landed.dbt("test", "--select", *(f"{room},test_type:unit" for room in ROOMS))
-    assert re.search(r"PASS=([89]|1\d) ", said), said
+    results = story.landed.dbt("test", "--select", *(f"{room},test_type:unit" for room in ROOMS))
+    assert {result.status for result in results} == {"pass"}
+    assert len(results) >= 8
 
 
 def test_a_second_run_on_the_same_input_changes_no_table(story):
