@@ -1,6 +1,11 @@
-"""A company with one export and one entity: what it adds and what it maps differently arrives."""
+"""A company with one export and one entity: what it adds, repeats and maps differently arrives.
+
+One story, since every run costs seconds.
+"""
 
 from pathlib import Path
+
+import pytest
 
 from cx_pipeline.settings import PROJECT_DIR
 from tests.conftest import Company, run_cx
@@ -20,27 +25,73 @@ sources:
               email: mail
               country: "'{country}'"
 """
+REPEATED_KEY = "unique_stg_contacts_contact_id"
 
 
-def test_new_rows_and_a_new_mapping_are_in_the_next_publication(tmp_path: Path):
-    config, inputs = tmp_path / "config", tmp_path / "in"
-    config.mkdir()
-    inputs.mkdir()
-    company_yml = (PROJECT_DIR / "config" / "company.yml").read_text()
-    (config / "company.yml").write_text(company_yml)
-    (config / "sources.yml").write_text(SOURCES.format(country="DK"))
-    (inputs / "a.csv").write_text("id,mail\n1,ann@example.org\n2,bob@example.org\n")
-    company = Company(tmp_path / "data")
-    run = ("run", "--config", config, "--data", company.data_dir)
-    countries = "select country, count(*) from customer_360.customers group by all order by all"
+class Story:
+    """Five runs: two that end well, two with a key that stands twice, one of a new mapping."""
 
-    run_cx(*run)
-    assert company.query(countries) == [("DK", 2)]
+    def __init__(self, folder: Path) -> None:
+        self.config, self.inputs = folder / "config", folder / "in"
+        self.config.mkdir()
+        self.inputs.mkdir()
+        company_yml = (PROJECT_DIR / "config" / "company.yml").read_text()
+        (self.config / "company.yml").write_text(company_yml)
+        self.company = Company(folder / "data")
+        self.said: list[str] = []
+        self.countries: list[list[tuple]] = []
+        self.checked_loads: list[tuple] = []
 
-    (inputs / "b.csv").write_text("id,mail\n3,cai@example.org\n")
-    assert "Nothing new" not in run_cx(*run).stdout
-    assert company.query(countries) == [("DK", 3)]
+        self.map_country("DK")
+        self.run_with("ann", "bob")
+        self.run_with("cai")
+        # What increments must never do: leave the row of an earlier load beside the new one.
+        self.company.ask_warehouse(
+            "insert into staging.stg_contacts by name select * replace (3 as _load_id) "
+            "from staging.stg_contacts where contact_id = 'ann'"
+        )
+        self.run_with("dan")
+        self.run_with("eve")
+        self.map_country("NO")
+        self.run_with()
 
-    (config / "sources.yml").write_text(SOURCES.format(country="NO"))
-    assert "built anew" in run_cx(*run).stdout
-    assert company.query(countries) == [("NO", 3)]
+    def map_country(self, country: str) -> None:
+        (self.config / "sources.yml").write_text(SOURCES.format(country=country))
+
+    def run_with(self, *people: str) -> None:
+        """Run after a file has come for each of these people; note what came of it."""
+        for name in people:
+            (self.inputs / f"{name}.csv").write_text(f"id,mail\n{name},{name}@example.org\n")
+        run = ("run", "--config", self.config, "--data", self.company.data_dir)
+        done = run_cx(*run, check=False)
+        self.said.append(done.stdout + done.stderr)
+        self.countries.append(
+            self.company.query("select country, count(*) from customer_360.customers group by all")
+        )
+        self.checked_loads += self.company.ask_warehouse("select load_id from sources.checked_load")
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    return Story(tmp_path_factory.mktemp("small"))
+
+
+def test_new_rows_are_in_the_next_publication(story):
+    assert story.countries[:2] == [[("DK", 2)], [("DK", 3)]]
+
+
+def test_a_repeated_key_fails_every_run_until_it_is_gone(story):
+    assert [REPEATED_KEY in said for said in story.said] == [False, False, True, True, False]
+
+
+def test_what_a_failed_check_leaves_is_not_published(story):
+    assert story.countries[2:4] == [[("DK", 3)], [("DK", 3)]]
+
+
+def test_a_load_counts_as_tested_when_its_run_ended_well(story):
+    assert story.checked_loads == [(1,), (2,), (2,), (2,), (4,)]
+
+
+def test_a_new_mapping_builds_all_rows_anew(story):
+    assert "built anew" in story.said[4]
+    assert story.countries[4] == [("NO", 5)]
