@@ -69,7 +69,7 @@ def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) ->
     logging.raiseExceptions = False
     # Importing Dagster and dbt takes seconds; `cx --help` should not wait for them.
     from cx_pipeline.warehouse.config_files import ConfigError
-    from cx_pipeline.warehouse.fingerprint import rules_moved
+    from cx_pipeline.warehouse.fingerprint import full_refresh_is_open, rules_moved
     from cx_pipeline.warehouse.run import (
         OutOfSpaceError,
         UnknownRoomError,
@@ -86,6 +86,8 @@ def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) ->
     published = settings.serving_dir / "bi.duckdb"
     if published.exists() and rules_moved(settings):
         console.print("Config or code has changed since the last run: all rows are built anew.")
+    elif full_refresh_is_open(settings):
+        console.print("The last full refresh did not end well: all rows are built anew.")
     bars = Progress(
         TextColumn("{task.description:<13}"),
         BarColumn(bar_width=30),

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -174,13 +175,7 @@ class Bench:
         try:
             found = measure_within(contender, self.memory_gib, self.timeout)
         except Stopped as stopped:
-            yield self.row(
-                engine,
-                "whole",
-                outcome=str(stopped),
-                seconds=stopped.seconds,
-                peak_bytes=stopped.peak_bytes,
-            )
+            yield self._stopped_row(engine, "whole", stopped)
         else:
             for step, seconds in found["steps"].items():
                 yield self.row(engine, step, seconds=seconds)
@@ -196,13 +191,8 @@ class Bench:
         finally:
             shutil.rmtree(scratch)
 
-    def ours(self) -> Iterator[Row]:
-        """Measure `cx run`: landing, the year on an empty warehouse, the day after; start-ups.
-
-        A start-up is the same on a company of two: what a run takes however little it brings.
-        """
-        data_dir = self.folder / "cx"
-        shutil.rmtree(data_dir, ignore_errors=True)
+    def start_ups(self) -> Iterator[Row]:
+        """Measure what `cx run` takes however little it brings: two days of a company of two."""
         tiny = self.folder / "cx_tiny"
         shutil.rmtree(tiny, ignore_errors=True)
         try:
@@ -210,6 +200,16 @@ class Bench:
             for part, stage in (("year", "start-up"), ("day", "one-day increment: start-up")):
                 self._hand_over(tiny / "exports_made", part, tiny)
                 yield self.row(OURS, stage, seconds=self._cx(tiny)["process_seconds"])
+        except Stopped as stopped:
+            yield self._stopped_row(OURS, "start-up", stopped)
+        finally:
+            shutil.rmtree(tiny, ignore_errors=True)
+
+    def year_and_day(self) -> Iterator[Row]:
+        """Measure `cx run`: landing, the year on an empty warehouse, the day after."""
+        data_dir = self.folder / "cx"
+        shutil.rmtree(data_dir, ignore_errors=True)
+        try:
             self._hand_over(self.folder, "year", data_dir)
             found = self._cx(data_dir, "sources")
             yield self.row(
@@ -236,16 +236,19 @@ class Bench:
             day = max(self.contacts // company.DAYS, 1)
             yield from self._rows_of(found, data_dir, "one-day increment", day, {})
         except Stopped as stopped:
-            yield self.row(
-                OURS,
-                "full build",
-                outcome=str(stopped),
-                seconds=stopped.seconds,
-                peak_bytes=stopped.peak_bytes,
-            )
+            yield self._stopped_row(OURS, "full build", stopped)
         finally:
-            for made in (data_dir, tiny, self.folder / "counting"):
+            for made in (data_dir, self.folder / "counting"):
                 shutil.rmtree(made, ignore_errors=True)
+
+    def _stopped_row(self, engine: str, stage: str, stopped: Stopped) -> Row:
+        return self.row(
+            engine,
+            stage,
+            outcome=str(stopped),
+            seconds=stopped.seconds,
+            peak_bytes=stopped.peak_bytes,
+        )
 
     def _rows_of(
         self,
@@ -324,7 +327,8 @@ def main(
             outcome = f"skipped: ran out of memory at {smaller:,}"
             measured = [bench.row(name, "full build" if name == OURS else "whole", outcome=outcome)]
         else:
-            measured = list(bench.ours() if name == OURS else bench.peer(name))
+            of_ours = chain(bench.start_ups(), bench.year_and_day())
+            measured = list(of_ours if name == OURS else bench.peer(name))
         path = RESULTS_DIR / f"scale-{contacts}-{name.replace(' ', '-').lower()}.json"
         path.write_text(json.dumps(measured, indent=1))
     measured = report.read_rows(RESULTS_DIR)

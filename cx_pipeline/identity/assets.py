@@ -14,7 +14,7 @@ from cx_pipeline.identity.health import measure_health
 from cx_pipeline.identity.tables import update_identity
 from cx_pipeline.settings import load_settings
 from cx_pipeline.warehouse.assets import FULL_REFRESH_TAG
-from cx_pipeline.warehouse.fingerprint import rules_hash
+from cx_pipeline.warehouse.fingerprint import full_refresh_is_open, rules_hash
 from cx_pipeline.warehouse.identity_rules import read_identity_rules
 from cx_pipeline.warehouse.session import connect
 from cx_pipeline.warehouse.tables import table_metadata
@@ -71,9 +71,8 @@ def identity_resolution(context: dg.AssetExecutionContext) -> Iterator[dg.Materi
     settings = load_settings()
     rules = read_identity_rules(settings)
     with connect(settings) as connection:
-        update = update_identity(
-            connection, rules, rules_hash(settings), anew=FULL_REFRESH_TAG in context.run.tags
-        )
+        anew = FULL_REFRESH_TAG in context.run.tags or full_refresh_is_open(settings)
+        update = update_identity(connection, rules, rules_hash(settings), anew=anew)
         health = measure_health(connection, rules)
         for table in ("customer_xref", "id_changes", "rejected_links"):
             checks = []

@@ -153,11 +153,12 @@ def _contract_views(config: SourcesConfig) -> dg.AssetsDefinition:
             for note in notes:
                 context.log.info(note)
             # Whoever picks assets by hand wants them made; a whole run may find them made already.
-            if context.run.asset_selection is None and FULL_REFRESH_TAG not in context.run.tags:
-                if has_nothing_to_do(connection, settings):
+            if context.run.asset_selection is None:
+                full_refresh = FULL_REFRESH_TAG in context.run.tags
+                if not full_refresh and has_nothing_to_do(connection, settings):
                     context.log.info("nothing new in sources, config or code: the rest is skipped")
                     return
-                note_begin(connection, settings, context.run_id)
+                note_begin(connection, settings, context.run_id, full_refresh=full_refresh)
             # In the order of the specs: Dagster wants the books before what comes after them.
             for key in [spec.key for spec in specs if spec.key in context.selected_asset_keys]:
                 metadata = table_metadata(connection, ".".join(key.path))

@@ -91,6 +91,11 @@ def rules_moved(settings: Settings) -> bool:
     return _read(_published(settings)).get("rules") != rules_hash(settings)
 
 
+def full_refresh_is_open(settings: Settings) -> bool:
+    """Whether a full refresh has begun and not ended well: the next run is one too."""
+    return bool(_read(_begun(settings)).get("full_refresh"))
+
+
 def _newest_load(connection: duckdb.DuckDBPyConnection) -> int:
     ((load_id,),) = connection.execute(
         "select coalesce(max(load_id), 0) from sources.loads"
@@ -98,13 +103,20 @@ def _newest_load(connection: duckdb.DuckDBPyConnection) -> int:
     return int(load_id)
 
 
-def note_begin(connection: duckdb.DuckDBPyConnection, settings: Settings, run_id: str) -> None:
+def note_begin(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    run_id: str,
+    *,
+    full_refresh: bool = False,
+) -> None:
     """Note what a whole run goes by, as it was when the run had landed everything."""
     noted = {
         "run_id": run_id,
         "fingerprint": run_fingerprint(connection, settings),
         "rules": rules_hash(settings),
         "load_id": _newest_load(connection),
+        "full_refresh": full_refresh or full_refresh_is_open(settings),
     }
     path = _begun(settings)
     aside = path.with_suffix(".noting")

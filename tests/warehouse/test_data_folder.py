@@ -145,6 +145,18 @@ def test_what_a_killed_run_left_is_published_by_no_other(settings, warehouse):
     fingerprint.refuse_half_built(settings, "picked by hand")
 
 
+def test_a_full_refresh_that_was_killed_is_finished_by_the_next_run(settings, warehouse):
+    publish(settings, warehouse, "first")
+    fingerprint.note_begin(warehouse, settings, "killed", full_refresh=True)
+    assert not fingerprint.has_nothing_to_do(warehouse, settings)
+    assert fingerprint.full_refresh_is_open(settings)
+    fingerprint.note_begin(warehouse, settings, "killed too")
+    assert fingerprint.full_refresh_is_open(settings)
+    publish(settings, warehouse, "whole")
+    assert not fingerprint.full_refresh_is_open(settings)
+    assert fingerprint.has_nothing_to_do(warehouse, settings)
+
+
 def started_run(of: dg.DagsterInstance) -> str:
     @dg.op
     def nothing() -> None: ...
