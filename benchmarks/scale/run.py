@@ -327,8 +327,8 @@ def main(
             outcome = f"skipped: ran out of memory at {smaller:,}"
             measured = [bench.row(name, "full build" if name == OURS else "whole", outcome=outcome)]
         else:
-            of_ours = chain(bench.start_ups(), bench.year_and_day())
-            measured = list(of_ours if name == OURS else bench.peer(name))
+            ours = chain(bench.start_ups(), bench.year_and_day())
+            measured = list(ours if name == OURS else bench.peer(name))
         path = RESULTS_DIR / f"scale-{contacts}-{name.replace(' ', '-').lower()}.json"
         path.write_text(json.dumps(measured, indent=1))
     measured = report.read_rows(RESULTS_DIR)
