@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 from pydantic import BaseModel, ConfigDict
 
-from cx_pipeline.segments.compiling import compile_segment
+from cx_pipeline.segments.compiling import RFM_SCORES, compile_scores, compile_segment
 from cx_pipeline.segments.conditions import (
     Catalogue,
     Segment,
@@ -156,7 +156,8 @@ def compute(con: duckdb.DuckDBPyConnection, segments: list[Segment]) -> Changes:
         con.execute("rollback")
         raise
     finally:
-        con.execute("drop table if exists temp.main.members")
+        for table in ("members", RFM_SCORES):
+            con.execute(f"drop table if exists temp.main.{table}")
     return changes
 
 
@@ -165,8 +166,10 @@ def _compute(con: duckdb.DuckDBPyConnection, segments: list[Segment]) -> Changes
         "create or replace temp table members "
         "(customer_id varchar, segment varchar, purpose varchar)"
     )
-    for segment in segments:
-        query = compile_segment(segment)
+    queries = [(segment, compile_segment(segment)) for segment in segments]
+    if any(query.reads_scores for _, query in queries):
+        con.execute(f"create or replace temp table {RFM_SCORES} as {compile_scores()}")
+    for segment, query in queries:
         con.execute(
             f"insert into members select customer_id, $segment, $purpose from ({query.sql})",
             {**query.parameters, "segment": segment.name, "purpose": segment.purpose},
@@ -220,7 +223,8 @@ def _keep_history(con: duckdb.DuckDBPyConnection) -> tuple[int, int]:
         "from members anti join (from segments.memberships where is_current) "
         "using (customer_id, segment, purpose) "
         "left join (select customer_id, segment, max(left_at) as last_left_at "
-        "from segments.memberships group by all) using (customer_id, segment)",
+        "from segments.memberships where left_at is not null group by all) "
+        "using (customer_id, segment)",
     )
     return closed, reopened + added
 

@@ -4,7 +4,7 @@ import sqlglot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cx_pipeline.segments.compiling import compile_segment
+from cx_pipeline.segments.compiling import RFM_SCORES, compile_scores, compile_segment
 from tests.consent.consent_house import rendered_permitted
 from tests.segments.segment_house import CATALOGUE, open_house, segment
 
@@ -16,6 +16,8 @@ def house():
 
 def members(con, condition, **other):
     query = compile_segment(segment(condition, **other))
+    if query.reads_scores:
+        con.execute(f"create or replace temp table {RFM_SCORES} as {compile_scores()}")
     return {row[0] for row in con.execute(query.sql, query.parameters).fetchall()}
 
 
