@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cx_pipeline.serving.catalogue import PUBLISHED_ROWS, is_published
 from cx_pipeline.settings import PROJECT_DIR, Settings, load_settings
 
 PACKAGE = PROJECT_DIR / "cx_pipeline"
@@ -68,6 +69,17 @@ def test_a_room_never_imports_another_room(room):
             if module.startswith("cx_pipeline."):
                 place = module.split(".")[1]
                 assert place in {room} | floor, f"{path.name} imports {module}"
+
+
+def test_what_leads_from_a_fact_to_its_customer_is_published_without_objectors(manifest):
+    maps = {
+        f"{node['schema']}.{node['name']}"
+        for node in [*manifest["nodes"].values(), *manifest["sources"].values()]
+        if is_published(node["schema"], node["name"])
+        and "customer_id" in node["columns"]
+        and any(column["data_type"] == "uuid" for column in node["columns"].values())
+    }
+    assert maps == set(PUBLISHED_ROWS)
 
 
 def test_the_floor_imports_no_room():

@@ -30,14 +30,22 @@ profile_key not in (
     )
 )
 """
+_NO_CONTACT_POINT_OF_OBJECTOR = """
+(
+    contact_point_key is null
+    or customer_id in (select customer_id from customer_360.customers where is_analytics_permitted)
+)
+"""
 PUBLISHED_ROWS = {
+    "consent.consent_state": _NO_CONTACT_POINT_OF_OBJECTOR,
     "customer_360.customer_profiles": _NO_OBJECTOR,
     "identity.customer_xref": _NO_OBJECTOR,
 }
 """Which rows of a table may leave, where not all of them may.
 
-The two maps from a fact to its customer leave out who objects to analytics: the facts stay, which
-accounting needs, but no longer lead to anybody.
+What maps a fact's key to its customer leaves out who objects to analytics: the facts stay, which
+accounting needs, but no longer lead to anybody. What they
+said of consent stays readable in consent.permissions.
 """
 
 PUBLISHED_CATEGORIES = (

@@ -165,6 +165,28 @@ def test_a_damaged_file_is_replaced(publish_now, settings):
     assert publish_now().version == 2
 
 
+def damage_inside(file):
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4096] = bytes(4096)
+    file.chmod(0o600)
+    file.write_bytes(content)
+
+
+def test_a_file_damaged_inside_is_replaced_though_nothing_is_new(publish_now, warehouse, settings):
+    warehouse.execute(
+        "create table journey.deliveries as select sha256(range::varchar) as delivery_id "
+        "from range(100000)"
+    )
+    publish_now()
+    damage_inside(settings.serving_dir / "bi-1.duckdb")
+
+    assert publish_now().version == 2
+    assert read(settings, "select count(distinct delivery_id) from journey.deliveries") == [
+        (100000,)
+    ]
+
+
 def test_nobody_may_write_to_a_published_file(publish_now, settings):
     publish_now()
 
@@ -206,7 +228,18 @@ def test_planted_personal_values_are_in_the_warehouse_but_not_in_the_published_b
         assert not any(planted in rows for planted in (EMAIL, PHONE, NAME))
 
 
-@pytest.mark.parametrize("value", [f"?mail={EMAIL}&x=1", PHONE])
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"?mail={EMAIL}&x=1",
+        PHONE,
+        "/unsubscribe/signe%40example.dk",
+        "signe@example.\u0440\u0444",
+        "call +45 2012 3456",
+        "tel:+4520123456",
+        ["a", EMAIL],
+    ],
+)
 def test_a_personal_value_in_a_column_that_nobody_tagged_stops_the_publication(
     publish_now, warehouse, settings, value
 ):
@@ -216,6 +249,16 @@ def test_a_personal_value_in_a_column_that_nobody_tagged_stops_the_publication(
     with pytest.raises(PublicationError, match=r"kpis\.page\.landing_url .* in 1 rows"):
         publish(warehouse, settings, make_manifest(warehouse))
     assert read(settings, "select version from publication.version") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "value", ["1+1", "2026-11-28 10:00:00+01:00", "C+12", "/@shop/sale", "5+20261128", "+2.50"]
+)
+def test_what_only_looks_a_little_personal_is_published(publish_now, warehouse, settings, value):
+    warehouse.execute("create or replace table kpis.page as select $1 as landing_url", [value])
+
+    publish(warehouse, settings, make_manifest(warehouse))
+    assert read(settings, "select landing_url from kpis.page") == [(value,)]
 
 
 def test_a_column_that_nobody_described_stops_the_publication(warehouse, settings):
@@ -260,6 +303,10 @@ def test_no_published_map_leads_to_who_objects_to_analytics(publish_now, warehou
             ('k3', 'objector', true, true), ('k3', 'objectors old id', true, false),
             ('k4', 'visitor', false, true)
         ) as xref (profile_key, customer_id, is_known, is_current);
+        create schema consent;
+        create table consent.consent_state as from (values
+            ('ann', 'k1'), ('objector', 'k3'), ('objector', null), ('bobs visitor', null)
+        ) as states (customer_id, contact_point_key);
         create view customer_360.customer_profiles as
             select profile_key, customer_id from identity.customer_xref where is_current;
         create or replace table customer_360.customers as from (values
@@ -276,6 +323,12 @@ def test_no_published_map_leads_to_who_objects_to_analytics(publish_now, warehou
     ):
         found = read(settings, f"select profile_key from {table} order by 1")
         assert [key for (key,) in found] == keys
+    states = read(settings, "select customer_id, contact_point_key from consent.consent_state")
+    assert sorted(states, key=str) == [
+        ("ann", "k1"),
+        ("bobs visitor", None),
+        ("objector", None),
+    ]
 
 
 def test_a_failed_check_leaves_the_old_version(publish_now, warehouse, settings, monkeypatch):
@@ -496,7 +549,7 @@ def test_after_a_week_nothing_of_a_deleted_row_is_left_in_the_bytes(
     publish_now()
     copied = (settings.serving_dir / "bi-2.duckdb").read_bytes()
     monkeypatch.setattr("cx_pipeline.serving.publish.WRITTEN_AFRESH_AFTER", timedelta(0))
-    orders_of_days(warehouse, 20, marked="third-order")
+    # Though nothing is new.
     publish_now()
 
     # The copy shows that the search would find it.
@@ -514,12 +567,7 @@ def test_a_version_damaged_inside_is_not_copied(publish_now, warehouse, settings
         "from range(100000)"
     )
     publish_now()
-    file = settings.serving_dir / "bi-1.duckdb"
-    content = bytearray(file.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 4096] = bytes(4096)
-    file.chmod(0o600)
-    file.write_bytes(content)
+    damage_inside(settings.serving_dir / "bi-1.duckdb")
     orders_of_days(warehouse, 21)
 
     assert publish_now().version == 2
