@@ -16,8 +16,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
-from cx_pipeline.settings import PROJECT_DIR, Settings, load_settings
+from cx_pipeline.settings import PROJECT_DIR, Settings, SettingsError, load_settings
 
 app = typer.Typer(
     help="Customer-experience pipeline: raw exports to a consent-aware customer 360.",
@@ -36,15 +37,23 @@ DataOption = Annotated[
 
 
 def _settings(config: Path | None, data: Path | None) -> Settings:
-    settings = load_settings(config, data)
+    try:
+        settings = load_settings(config, data)
+    except SettingsError as error:
+        _fail(error)
     # dbt, Dagster and their children find the same folders by the names that settings.py reads.
     os.environ["CX_CONFIG_DIR"] = str(settings.config_dir)
     os.environ["CX_DATA_DIR"] = str(settings.data_dir)
     return settings
 
 
+def _tell(label: str, message: object, style: str = "red") -> None:
+    """Print what config, data or a library says: as it stands, for `[a-z]` is no markup in it."""
+    console.print(Text(label, style=style), Text(str(message)), soft_wrap=True)
+
+
 def _fail(error: object) -> NoReturn:
-    console.print(f"[red]failed[/red] {error}", highlight=False, soft_wrap=True)
+    _tell("failed", error)
     raise typer.Exit(1)
 
 
@@ -77,6 +86,7 @@ def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) ->
         run_pipeline,
     )
     from cx_pipeline.warehouse.run import Progress as Made
+    from cx_pipeline.warehouse.status import read_sources
 
     try:
         with console.status("Reading config and models"):
@@ -122,23 +132,37 @@ def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) ->
             _fail(error)
     if not outcome.is_successful:
         for error in outcome.errors:
-            console.print(f"[red]failed[/red] {error}", highlight=False, soft_wrap=True)
-        console.print(f"Full log: {outcome.log_path}", highlight=False)
+            _tell("failed", error)
+        console.print(Text(f"Full log: {outcome.log_path}"), soft_wrap=True)
         raise typer.Exit(1)
     if not done.get("staging", rooms):
         console.print("Nothing new in the sources, config or code: everything stands as it is.")
     if published.exists():
         _print_kpis(published)
-        console.print(f"\nPublished   {published}", highlight=False, soft_wrap=True)
-    console.print(f"Full log    {outcome.log_path}", highlight=False, soft_wrap=True)
+        console.print(Text(f"\nPublished   {published}"), soft_wrap=True)
+    console.print(Text(f"Full log    {outcome.log_path}"), soft_wrap=True)
     console.print("Open the UI make dev, or cx dev", highlight=False)
+    for source, name, _, _, set_aside in read_sources(settings):
+        if set_aside not in ("", "0"):
+            what = f"{set_aside} rows of {source}.{name}: see staging.quarantine"
+            _tell("set aside", what, "yellow")
     for failed in outcome.failed_checks:
-        console.print(f"[red]check failed[/red] {failed}", highlight=False, soft_wrap=True)
+        _tell("check failed", failed)
     if outcome.failed_checks:
         raise typer.Exit(1)
 
 
 def _print_kpis(published: Path) -> None:
+    try:
+        _print_kpis_of(published)
+    except duckdb.Error:
+        _fail(
+            f"{published} is damaged. `cx run --select serving` writes it anew; should it happen "
+            "again, look at the disk."
+        )
+
+
+def _print_kpis_of(published: Path) -> None:
     with duckdb.connect(str(published), read_only=True) as connection:
         rows = connection.execute(
             """
@@ -177,7 +201,8 @@ def _print_kpis(published: Path) -> None:
         table.add_column(name, justify=justify)
     for title, dimension_value, unit, value, n, period in rows:
         name = title if dimension_value == "all" else f"{title}: {dimension_value}"
-        table.add_row(name, period, _shown(value, unit, currency), f"{n:,.0f}")
+        cells = (name, period, _shown(value, unit, currency), f"{n:,.0f}")
+        table.add_row(*map(Text, cells))
     console.print(table)
 
 
@@ -246,8 +271,8 @@ def validate(config: ConfigOption = None, data: DataOption = None) -> None:
             problems.append(error)
         else:
             problems += found if check is validate_sources else []
-    for problem in problems:
-        console.print(f"[red]wrong[/red] {problem}", highlight=False)
+    for problem in dict.fromkeys(map(str, problems)):
+        _tell("wrong", problem)
     if problems:
         raise typer.Exit(1)
     console.print("Config and sources are in order.")
@@ -259,15 +284,19 @@ def status(data: DataOption = None) -> None:
     from cx_pipeline.warehouse.status import read_status
 
     settings = _settings(None, data)
+    if data and not settings.data_dir.is_dir():
+        _fail(f"there is no folder {settings.data_dir}; correct --data.")
+    if settings.data_dir.is_dir() and not os.access(settings.data_dir, os.W_OK):
+        _fail(f"{settings.data_dir} cannot be written, which Dagster's log needs to be read.")
     found = read_status(settings)
-    console.print(f"Last run        {found.last_run}", highlight=False)
-    console.print(f"Last publication {found.last_publication}", highlight=False)
+    console.print(Text(f"Last run        {found.last_run}"), soft_wrap=True)
+    console.print(Text(f"Last publication {found.last_publication}"), soft_wrap=True)
     for title, header, rows in found.tables():
         table = Table(title=title, title_justify="left")
         for name in header:
             table.add_column(name)
         for row in rows:
-            table.add_row(*(str(cell) for cell in row))
+            table.add_row(*(Text(str(cell)) for cell in row))
         console.print(table)
 
 

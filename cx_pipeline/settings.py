@@ -4,16 +4,26 @@ Reads:     environment variables `CX_*` and, where it exists, a `.env` file in t
 Keeps out: what a business owner decides (that is `config/`)
 """
 
+import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 DBT_PROJECT_DIR = PROJECT_DIR / "dbt_project"
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?)b?|b)", re.IGNORECASE)
+"""A number of bytes as DuckDB reads it: 8GB are 8 * 1000^3, 8GiB 8 * 1024^3."""
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used: names the variable, the reason and what to do."""
 
 
 class Settings(BaseSettings):
@@ -38,11 +48,28 @@ class Settings(BaseSettings):
     spark_remote: str = Field(
         default="", description="Spark Connect address of a cluster, such as sc://host:15002."
     )
-    memory_limit: str = Field(default="", description="DuckDB memory limit, such as 8GB.")
+    memory_limit: str = Field(default="", description="Memory limit of the engine, such as 8GB.")
     temp_dir: Path | None = Field(
-        default=None, description="Folder for what does not fit into DuckDB's memory."
+        default=None, description="Folder for what does not fit into the engine's memory."
     )
     threads: int = Field(default=0, ge=0, description="DuckDB threads; 0 leaves it to DuckDB.")
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _is_a_size(cls, value: str) -> str:
+        if value and not _SIZE.fullmatch(value.strip()):
+            raise ValueError("it is no size such as 8GB or 512MB")
+        return value.strip()
+
+    @property
+    def memory_limit_bytes(self) -> int:
+        """The memory limit in bytes; 0 where none is set."""
+        found = _SIZE.fullmatch(self.memory_limit)
+        if not found:
+            return 0
+        number, prefix, binary = found.groups(default="")
+        base = 1024 if binary else 1000
+        return int(float(number) * base ** " kmgt".index(prefix.lower() or " "))
 
     @property
     def lake_dir(self) -> Path:
@@ -96,13 +123,41 @@ class Settings(BaseSettings):
 
 
 def load_settings(config_dir: Path | None = None, data_dir: Path | None = None) -> Settings:
-    """Read the settings; an argument wins over the environment."""
+    """Read the settings; an argument wins over the environment.
+
+    Raises:
+        SettingsError: A variable has a value that it cannot have, or the config folder is missing.
+    """
     given = {"config_dir": config_dir, "data_dir": data_dir}
-    settings = Settings(**{name: path for name, path in given.items() if path is not None})
+    try:
+        settings = Settings(**{name: path for name, path in given.items() if path is not None})
+    except ValidationError as error:
+        raise SettingsError(
+            "\n".join(
+                f"CX_{str(fault['loc'][0]).upper()} is {str(fault['input'])!r}: {fault['msg']}; "
+                "correct it in the environment or in .env."
+                for fault in error.errors()
+            )
+        ) from None
     settings.config_dir = settings.config_dir.absolute()
     settings.data_dir = settings.data_dir.absolute()
-    settings.temp_dir = (settings.temp_dir or settings.data_dir / "temp").absolute()
+    if not settings.config_dir.is_dir():
+        raise SettingsError(
+            f"there is no folder {settings.config_dir}; correct --config or CX_CONFIG_DIR."
+        )
+    settings.temp_dir = _own_temp_dir(settings)
     return settings
+
+
+def _own_temp_dir(settings: Settings) -> Path:
+    """Return the folder for what does not fit into memory, which no other data folder shares.
+
+    Files of two DuckDB processes in one folder have one name: each reads what the other wrote.
+    """
+    if not settings.temp_dir:
+        return settings.data_dir / "temp"
+    whose = hashlib.sha256(str(settings.data_dir.resolve()).encode()).hexdigest()
+    return settings.temp_dir.absolute() / f"cx-{whose[:12]}"
 
 
 def environment_value(name: str) -> str | None:

@@ -45,6 +45,7 @@ RESERVED_COLUMNS = (
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_CREDENTIALS_END = re.compile(r"[^/]*@")
 
 
 def _as_expression(value: Any) -> Any:
@@ -238,11 +239,18 @@ def expanded(text: str, settings: Settings) -> str:
     """Fill `{data_dir}`, `{config_dir}` and `${NAME}` in a path or URL.
 
     Raises:
-        ConfigError: A variable that is named is not set.
+        ConfigError: A variable that is named is not set, or cannot stand where it is named.
     """
 
     def value(match: re.Match[str]) -> str:
         found = environment_value(match[1])
+        # Everything behind its @ would count as the host, and stand in messages.
+        is_credential = "://" in text[: match.start()] and _CREDENTIALS_END.match(text, match.end())
+        if found and "@" in found and is_credential:
+            raise ConfigError(
+                f"${{{match[1]}}} holds an @, which ends the credentials of a URL; write it there "
+                "as %40."
+            )
         if found is None:
             raise ConfigError(
                 f"sources.yml names ${{{match[1]}}}, which is not set; set the environment "

@@ -27,9 +27,10 @@ def files_of(source: SourceConfig, table: TableConfig, settings: Settings) -> li
         SourceUnreachableError: The source's folder or remote place is not there.
     """
     path = expanded(source.path or "", settings)
-    # The inbox belongs to us: before anything came back there is nothing in it.
-    if Path(path).is_absolute() and Path(path).is_relative_to(settings.inbox_dir):
-        Path(path).mkdir(parents=True, exist_ok=True)
+    # The inbox belongs to us: before anything came back there is nothing in it, nor a folder.
+    is_inbox = Path(path).is_absolute() and Path(path).is_relative_to(settings.inbox_dir)
+    if is_inbox and not Path(path).exists():
+        return []
     return find_files(path, table.files, settings.config_dir)
 
 

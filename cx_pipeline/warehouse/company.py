@@ -1,5 +1,6 @@
 """What config/company.yml says of the company as a whole, and whose a data folder is."""
 
+import errno
 import hmac
 import os
 from decimal import Decimal
@@ -56,7 +57,7 @@ def read_company(settings: Settings) -> Company:
 
 
 class DataFolderError(RuntimeError):
-    """The data folder belongs to another company, or to another identity key."""
+    """The data folder is another company's or key's, or it cannot be written."""
 
 
 def claim_data_folder(settings: Settings) -> None:
@@ -65,16 +66,17 @@ def claim_data_folder(settings: Settings) -> None:
     The folder is closed to other users of the machine from here on, except for what is published.
 
     Raises:
-        DataFolderError: The folder belongs to another company, or to another key.
+        DataFolderError: The folder belongs to another company, or to another key, or it cannot be
+            written.
         IdentityKeyMissingError: CX_IDENTITY_KEY is empty.
     """
-    # Lake, warehouse and their temporary files hold names and addresses.
-    os.umask(0o077)
-    for folder, mode in ((settings.data_dir, 0o711), (settings.serving_dir, 0o755)):
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            folder.chmod(mode)
-    settings.inbox_dir.mkdir(exist_ok=True)
+    try:
+        _make_folders(settings)
+    except OSError as error:
+        raise DataFolderError(
+            f"{settings.data_dir} cannot be written ({error.strerror}: {error.filename}). Give the "
+            "run another folder with --data, or the rights to this one."
+        ) from None
     name = read_company(settings).company
     owner = _claim(settings.data_dir / "company", name)
     if owner != name:
@@ -103,6 +105,23 @@ def claim_data_folder(settings: Settings) -> None:
             f"delete {path} and {settings.warehouse_path} and run again: everything is rebuilt "
             "from the lake, and every customer gets another id."
         )
+
+
+def _make_folders(settings: Settings) -> None:
+    # Readers of serving/ pass through the folders above.
+    settings.data_dir.parent.mkdir(parents=True, exist_ok=True)
+    # Lake, warehouse and their temporary files hold names and addresses.
+    os.umask(0o077)
+    for folder, mode in (
+        (settings.data_dir, 0o711),
+        (settings.serving_dir, 0o755),
+        (settings.inbox_dir, 0o700),
+    ):
+        if not folder.exists():
+            folder.mkdir()
+            folder.chmod(mode)
+    if not os.access(settings.data_dir, os.W_OK):
+        raise PermissionError(errno.EACCES, "no right to write", str(settings.data_dir))
 
 
 def _claim(path: Path, claim: str) -> str:

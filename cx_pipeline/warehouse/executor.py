@@ -9,6 +9,7 @@ from dagster import Executor, InitExecutorContext
 from cx_pipeline.settings import load_settings
 from cx_pipeline.warehouse.company import claim_data_folder
 from cx_pipeline.warehouse.lease import lease
+from cx_pipeline.warehouse.session import clear_temp_dir
 
 # A run that was started while another one ends should not fail for a matter of seconds.
 LEASE_WAIT_SECONDS = 60
@@ -30,6 +31,7 @@ class OneWriterExecutor(Executor):
         settings = load_settings()
         claim_data_folder(settings)
         with lease(settings.data_dir, f"run {plan_context.run_id}", LEASE_WAIT_SECONDS):
+            clear_temp_dir(settings)
             yield from self._in_process.execute(plan_context, execution_plan)
 
 

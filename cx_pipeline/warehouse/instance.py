@@ -2,15 +2,17 @@
 
 import json
 import os
+import re
 import time
 
 import dagster as dg
+from dagster._utils.error import SerializableErrorInfo
 
 from cx_pipeline.settings import Settings
 from cx_pipeline.warehouse.lease import LeaseHeldError, lease
 
 # One run at a time: the warehouse has one writer. Whoever is still running after six hours hangs:
-# 650 million touchpoints take less than one.
+# 65 million touchpoints take half an hour.
 INSTANCE_CONFIG = """\
 event_log_storage:
   module: cx_pipeline.warehouse.event_log
@@ -53,6 +55,13 @@ def prepare_dagster_home(settings: Settings) -> None:
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
     os.environ["CX_DATA_DIR"] = str(settings.data_dir)
     os.environ["CX_CONFIG_DIR"] = str(settings.config_dir)
+
+
+def error_message(error: SerializableErrorInfo) -> str:
+    """Return what made a step fail; the class in front of words of our own is left out."""
+    # Dagster wraps what an asset raises; the cause is what a person can act on.
+    message = (error.cause or error).message.strip()
+    return re.sub(r"^(dagster|cx_pipeline)[\w.]+: ", "", message)
 
 
 def dagster_instance(settings: Settings) -> dg.DagsterInstance:

@@ -5,7 +5,6 @@ not enough: between two steps of a run nobody has the file open.
 """
 
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -46,7 +45,7 @@ def lease(data_dir: Path, holder: str, wait_seconds: float = 0) -> Iterator[None
     try:
         _acquire(descriptor, path, wait_seconds)
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"run": holder, "pid": os.getpid()}).encode(), 0)
+        os.pwrite(descriptor, f"{holder} (process {os.getpid()})".encode(), 0)
         _depth[path] = 1
         try:
             yield

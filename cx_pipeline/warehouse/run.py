@@ -22,6 +22,7 @@ from cx_pipeline.warehouse.config_files import did_you_mean
 from cx_pipeline.warehouse.instance import (
     dagster_instance,
     end_dead_runs,
+    error_message,
     prepare_dagster_home,
 )
 from cx_pipeline.warehouse.session import ROOMS
@@ -30,6 +31,8 @@ JOB_NAME = "cx_run"
 RUN_ROOMS = (*ROOMS, "serving")
 """The rooms that a run makes, in the order of the house."""
 _LOGGER_NAME = "cx_pipeline.run"
+_LANDING_LOGGER_NAME = "cx_pipeline.sources.landing"
+"""Tells of what no check may tell, as it may quote a row."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +59,19 @@ class RunOutcome:
 @dg.logger
 def run_log(init_context: dg.InitLoggerContext) -> logging.Logger:
     """Write the full log of a run to data/logs/<run id>.log, and nothing to the terminal."""
-    logger = logging.getLogger(_LOGGER_NAME)
-    logger.setLevel(logging.DEBUG)
-    logger.propagate = False
-    for handler in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
-        logger.removeHandler(handler)
-        handler.close()
     log_dir = load_settings().log_dir
     log_dir.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(log_dir / f"{init_context.run_id}.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(handler)
+    to_file = logging.FileHandler(log_dir / f"{init_context.run_id}.log")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for name in (_LOGGER_NAME, _LANDING_LOGGER_NAME):
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        for handler in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
+            logger.removeHandler(handler)
+            handler.close()
+        logger.addHandler(to_file)
+    logger = logging.getLogger(_LOGGER_NAME)
+    logger.setLevel(logging.DEBUG)
     return logger
 
 
@@ -96,16 +101,23 @@ class OutOfSpaceError(RuntimeError):
     """The disk is full, so that a run could not even be noted as failed."""
 
 
-_NO_DISK = ("No space left", "disk I/O error", "database or disk is full")
+_NO_DISK = (
+    "No space left",
+    "Disk quota exceeded",
+    "disk I/O error",
+    "database or disk is full",
+)
 _NO_MEMORY = ("Out of Memory Error", "could not allocate")
 
 
 def out_of_space(told: str, settings: Settings) -> str:
     """Return what to do about a disk or memory that ran out; empty where neither did."""
     if any(word in told for word in _NO_DISK):
-        free = shutil.disk_usage(settings.data_dir).free / 2**20
+        spilled = settings.temp_dir and str(settings.temp_dir) in told
+        folder = settings.temp_dir if spilled else settings.data_dir
+        free = shutil.disk_usage(folder).free / 2**20
         return (
-            f"The disk of {settings.data_dir} is full ({free:,.0f} MiB left). Readers keep what "
+            f"The disk of {folder} is full ({free:,.0f} MiB left). Readers keep what "
             "was published before. Make room and run again: what is landed stays landed."
         )
     if any(word in told for word in _NO_MEMORY):
@@ -197,10 +209,9 @@ def run_pipeline(
             for event in result.all_events
             if event.event_type == DagsterEventType.RUN_FAILURE
         ]
-        # Dagster wraps what an asset raises; the cause is what a person can act on.
-        errors = tuple((error.cause or error).message.strip() for error in failures if error)
+        errors = tuple(error_message(error) for error in failures if error)
         # What the engine says of a full disk or memory is in the log; a person needs the remedy.
-        errors = tuple(dict.fromkeys(out_of_space(told, settings) or told for told in errors))
+        errors = tuple(dict.fromkeys(out_of_space(error, settings) or error for error in errors))
         failed_checks = tuple(
             f"{evaluation.asset_key.to_user_string()} {evaluation.check_name}: "
             f"{evaluation.description or 'see the log'}"

@@ -89,7 +89,15 @@ def set_limits(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Non
     current = connection.execute("select current_setting('temp_directory')").fetchall()
     # DuckDB refuses another folder once it has written to one, even if it is the same.
     if settings.temp_dir and current != [(str(settings.temp_dir),)]:
+        # DuckDB makes the last folder of a path alone.
+        settings.temp_dir.parent.mkdir(parents=True, exist_ok=True)
         connection.execute("set temp_directory = $1", [str(settings.temp_dir)])
+
+
+def clear_temp_dir(settings: Settings) -> None:
+    """Delete what a killed run could not keep in memory; for the holder of the lease."""
+    for left in settings.temp_dir.glob("duckdb_temp_*") if settings.temp_dir else ():
+        left.unlink(missing_ok=True)
 
 
 def prepare_connection(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:

@@ -10,7 +10,7 @@ import dagster as dg
 import duckdb
 
 from cx_pipeline.settings import Settings
-from cx_pipeline.warehouse.instance import dagster_instance
+from cx_pipeline.warehouse.instance import dagster_instance, error_message
 from cx_pipeline.warehouse.lease import LeaseHeldError, lease
 
 Row = tuple[object, ...]
@@ -32,7 +32,7 @@ class Status:
         parts = [
             ("Failed steps of the last run", ("step", "error"), self.failed_steps),
             ("Failed checks of the last run", ("asset", "check", "rows"), self.failed_checks),
-            ("Sources", ("source", "table", "last landed", "rows", "set aside"), self.sources),
+            ("Sources", ("source", "table", "last landed", "rows sent", "set aside"), self.sources),
             ("Published", ("table", "rows"), self.published_tables),
         ]
         return [part for part in parts if part[2]]
@@ -51,21 +51,33 @@ def read_status(settings: Settings) -> Status:
             _read_last_run(status, instance)
     published = settings.serving_dir / "bi.duckdb"
     if published.exists():
-        with duckdb.connect(str(published), read_only=True) as connection:
-            _read_publication(status, connection)
-    if settings.warehouse_path.exists():
         try:
-            with (
-                # Held by whoever writes; a run that starts now waits for this moment's look.
-                lease(settings.data_dir, "cx status"),
-                duckdb.connect(str(settings.warehouse_path), read_only=True) as connection,
-            ):
-                _read_sources(status, connection)
-        except duckdb.CatalogException:
-            status.sources = [("", "no run has come as far as staging yet", "", "", "")]
-        except (LeaseHeldError, duckdb.IOException):
-            status.sources = [("", "a run is writing the warehouse; ask again later", "", "", "")]
+            with duckdb.connect(str(published), read_only=True) as connection:
+                _read_publication(status, connection)
+        except duckdb.Error:
+            status.last_publication = "damaged; `cx run --select serving` writes it anew"
+    status.sources = read_sources(settings)
     return status
+
+
+def read_sources(settings: Settings) -> list[Row]:
+    """Return a row per table of a source: source, table, when it came, rows sent, rows set aside.
+
+    Where that cannot be told now, the one row says why.
+    """
+    if not settings.warehouse_path.exists():
+        return []
+    try:
+        with (
+            # Held by whoever writes; a run that starts now waits for this moment's look.
+            lease(settings.data_dir, "cx status"),
+            duckdb.connect(str(settings.warehouse_path), read_only=True) as connection,
+        ):
+            return _read_sources(connection)
+    except duckdb.CatalogException:
+        return [("", "no run has come as far as staging yet", "", "", "")]
+    except (LeaseHeldError, duckdb.IOException):
+        return [("", "a run is writing the warehouse; ask again later", "", "", "")]
 
 
 def _read_last_run(status: Status, instance: dg.DagsterInstance) -> None:
@@ -77,8 +89,7 @@ def _read_last_run(status: Status, instance: dg.DagsterInstance) -> None:
     status.last_run = f"{run.status.value.lower()}, started {_age(started)}, run {run.run_id}"
     for event in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         error = event.dagster_event.step_failure_data.error
-        cause = error.cause or error
-        status.failed_steps.append((event.step_key, cause.message.strip()))
+        status.failed_steps.append((event.step_key, error_message(error)))
     evaluations = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     for event in evaluations:
         evaluation = event.dagster_event.asset_check_evaluation_data
@@ -103,7 +114,7 @@ def _read_publication(status: Status, connection: duckdb.DuckDBPyConnection) -> 
     ).fetchall()
 
 
-def _read_sources(status: Status, connection: duckdb.DuckDBPyConnection) -> None:
+def _read_sources(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     rows = connection.execute(
         """
         with landed as (
@@ -133,7 +144,7 @@ def _read_sources(status: Status, connection: duckdb.DuckDBPyConnection) -> None
         order by all
         """
     ).fetchall()
-    status.sources = [
+    return [
         (source, table, _age(landed_at.replace(tzinfo=UTC)), f"{count:,.0f}", f"{set_aside:,.0f}")
         for source, table, landed_at, count, set_aside in rows
     ]

@@ -504,6 +504,9 @@ def test_the_inbox_may_be_empty_or_not_there_yet(site: Site) -> None:
         shop_config("files: '*.csv'", ORDER_MAPPING).replace("../in", "'{data_dir}/inbox/back'")
     )
     assert site.load()[0].files_landed == 0
+    # A folder made here would be open to others, where nothing has closed the data folder yet.
+    assert not site.settings.inbox_dir.exists()
+    (site.settings.inbox_dir / "back").mkdir(parents=True)
     (site.settings.inbox_dir / "back" / "a.csv").write_text(
         "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n"
     )

@@ -203,6 +203,18 @@ def test_a_variable_that_is_not_set_is_told(site: Site) -> None:
     assert "sources.yml names ${CX_TEST_NOT_SET}, which is not set" in _problems(site)[0]
 
 
+def test_a_password_that_would_end_the_credentials_of_its_url_is_not_told(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CX_TEST_PASSWORD", "s3cr@t-word")
+    url = "postgresql://reader:${CX_TEST_PASSWORD}@127.0.0.1:1/prod"
+    site.configure(f"sources:\n  erp:\n    url: {url}\n    tables: {{customers: {{}}}}\n")
+    (problem,) = _problems(site)
+    assert "CX_TEST_PASSWORD" in problem
+    assert "%40" in problem
+    assert "t-word" not in problem
+
+
 def test_the_page_about_sources_names_every_word_and_its_example_is_valid(site: Site) -> None:
     page = (PROJECT_DIR / "docs" / "sources.md").read_text(encoding="utf-8")
     for model in (SourceConfig, TableConfig, EntityMapping, ColumnMapping):

@@ -1,5 +1,6 @@
 """Whose a data folder is, what its warehouse was built by, and which of its runs are dead."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -98,6 +99,7 @@ def test_only_what_is_published_can_be_read_by_other_users(settings):
         "claim_data_folder(settings)\n"
         "settings.lake_dir.mkdir(); duckdb.connect(str(settings.warehouse_path))\n"
     )
+    settings = load_settings(settings.config_dir, settings.data_dir.parent / "new" / "data")
     folders = (str(settings.config_dir), str(settings.data_dir))
     subprocess.run([sys.executable, "-c", script, *folders], check=True, cwd=PROJECT_DIR)
     closed = {path.name for path in settings.data_dir.iterdir() if not path.stat().st_mode & 0o077}
@@ -105,6 +107,8 @@ def test_only_what_is_published_can_be_read_by_other_users(settings):
     assert "serving" not in closed
     assert settings.serving_dir.stat().st_mode & 0o777 == 0o755
     assert settings.data_dir.stat().st_mode & 0o777 == 0o711
+    assert settings.data_dir.parent.stat().st_mode & 0o777 == 0o755
+    assert settings.inbox_dir.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_run_has_nothing_to_do_until_a_load_config_or_day_moves(settings, warehouse):
@@ -222,6 +226,7 @@ def write_to_a_full_disk() -> None:
 
 @dg.op
 def read_a_strange_file() -> None:
+    logging.getLogger("cx_pipeline.sources.landing").error("what no check may tell")
     raise ValueError("row 7 has no key")
 
 
@@ -249,6 +254,14 @@ def test_a_full_disk_is_told_once_and_by_its_remedy(settings, monkeypatch):
     assert "TransactionException" not in advice
     assert "TransactionException" in outcome.log_path.read_text()
     assert "row 7 has no key" in other
+    assert "what no check may tell" in outcome.log_path.read_text()
+
+
+def test_of_two_disks_the_full_one_is_named(settings):
+    settings.data_dir.mkdir()
+    settings.temp_dir.mkdir()
+    told = f"IO Error: Could not write file {settings.temp_dir}/x: No space left on device"
+    assert run.out_of_space(told, settings).startswith(f"The disk of {settings.temp_dir} is full")
 
 
 def test_a_room_that_does_not_exist_is_named(settings):

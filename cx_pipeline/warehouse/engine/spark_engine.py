@@ -273,10 +273,11 @@ def _local_options(settings: Settings) -> dict[str, str]:
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     threads = str(settings.threads or os.cpu_count() or 2)
     # What does not fit in memory holds names and addresses too.
-    temporary = str(_folder(settings) / "temporary")
+    temporary = str(settings.temp_dir or _folder(settings) / "temporary")
     return {
         "spark.master": f"local[{threads}]",
-        "spark.driver.memory": settings.memory_limit.lower().rstrip("ib") or "4g",
+        # Java knows neither fractions nor blanks.
+        "spark.driver.memory": f"{(settings.memory_limit_bytes or 4 * 2**30) // 2**20}m",
         "spark.local.dir": temporary,
         "spark.sql.warehouse.dir": temporary,
         # The tables of one machine are small: more partitions are more overhead.

@@ -1,0 +1,61 @@
+"""What `cx` says when something is wrong: one sentence with a remedy, and no traceback."""
+
+import pytest
+from typer.testing import CliRunner
+
+from cx_pipeline import cli
+from cx_pipeline.settings import PROJECT_DIR
+
+
+@pytest.fixture
+def cx(monkeypatch, tmp_path):
+    monkeypatch.setenv("CX_IDENTITY_KEY", "test key")
+    # cx sets these for dbt and Dagster; they must not reach other tests.
+    monkeypatch.setenv("CX_CONFIG_DIR", str(PROJECT_DIR / "config"))
+    monkeypatch.setenv("CX_DATA_DIR", str(tmp_path / "data"))
+
+    def call(*arguments):
+        result = CliRunner().invoke(cli.app, list(map(str, arguments)))
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return result
+
+    return call
+
+
+@pytest.mark.parametrize("expression", ["regexp_replac(Mail, '[/a]+', '')", "nope(Mail, '[a-z]')"])
+def test_what_config_says_is_quoted_as_it_stands(cx, tmp_path, expression):
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "people.csv").write_text("Id,Mail\n1,a@example.org\n")
+    (tmp_path / "sources.yml").write_text(
+        "sources:\n  shop:\n    path: shop\n    tables:\n      people:\n        files: people.csv\n"
+        "        entities:\n          contact:\n            columns:\n"
+        f'              contact_id: Id\n              email: "{expression}"\n'
+    )
+    result = cx("validate", "--config", tmp_path, "--data", tmp_path / "data")
+    assert result.exit_code == 1
+    assert f"`{expression}`" in result.output
+
+
+def test_a_mistyped_folder_is_named_before_anything_is_written(cx, tmp_path):
+    for command in ("run", "validate"):
+        result = cx(command, "--config", tmp_path / "nope", "--data", tmp_path / "data")
+        assert result.exit_code == 1
+        assert f"there is no folder {tmp_path / 'nope'}" in result.output
+    assert not (tmp_path / "data").exists()
+    assert "there is no folder" in cx("status", "--data", tmp_path / "nope").output
+
+
+def test_a_data_folder_that_cannot_be_is_told(cx, tmp_path):
+    (tmp_path / "a_file").touch()
+    result = cx("run", "--data", tmp_path / "a_file")
+    assert result.exit_code == 1
+    assert "cannot be written" in result.output
+
+
+def test_a_damaged_published_file_is_told_with_its_remedy(cx, tmp_path):
+    serving = tmp_path / "data" / "serving"
+    serving.mkdir(parents=True)
+    (serving / "bi.duckdb").write_bytes(b"no database" * 1000)
+    assert "damaged; `cx run --select serving`" in cx("status", "--data", tmp_path / "data").output
+    with pytest.raises(cli.typer.Exit):
+        cli._print_kpis(serving / "bi.duckdb")
