@@ -127,8 +127,9 @@ def identity_secret(settings: Settings) -> bytes:
     secret = settings.identity_key.get_secret_value().encode()
     if not secret:
         raise IdentityKeyMissingError(
-            "CX_IDENTITY_KEY is not set. `make setup` writes one into .env; keep it for as long as "
-            "the lake lives, every profile_key depends on it."
+            "CX_IDENTITY_KEY is not set. `make setup` writes one into the project's .env, which a "
+            "run reads where it is started; keep the key for as long as the lake lives, "
+            "every profile_key depends on it."
         )
     return secret
 
