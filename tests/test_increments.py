@@ -52,8 +52,8 @@ HISTORIES = {
 HISTORY_COLUMNS = RUN_COLUMNS | {
     "merged_customer_count",
     "quarantine_id",
-    "previous_order_id",
-    "previous_case_id",
+    "previous_order_ids",
+    "previous_case_ids",
     "_case_load_id",
     "_message_load_id",
     # Of the first load that had the identifier or the pair.

@@ -12,7 +12,11 @@ from dagster_dbt import DagsterDbtTranslator, dbt_assets
 from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY
 
 from cx_pipeline.settings import load_settings
-from cx_pipeline.warehouse.fingerprint import full_refresh_is_open, rules_moved
+from cx_pipeline.warehouse.fingerprint import (
+    full_refresh_is_open,
+    note_other_rules,
+    rules_moved,
+)
 from cx_pipeline.warehouse.project import (
     NodeResult,
     build,
@@ -53,6 +57,8 @@ def build_dbt_assets() -> dg.AssetsDefinition:
             if spec.key in context.selected_asset_check_keys
         }
         failed: list[NodeResult] = []
+        if rules_moved(settings):
+            note_other_rules(settings)
         full_refresh = (
             FULL_REFRESH_TAG in context.run.tags
             or full_refresh_is_open(settings)

@@ -68,6 +68,10 @@ def _begun(settings: Settings) -> Path:
     return settings.data_dir / "warehouse.begun"
 
 
+def _other_rules(settings: Settings) -> Path:
+    return settings.data_dir / "warehouse.other_rules"
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
@@ -77,7 +81,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def has_nothing_to_do(connection: duckdb.DuckDBPyConnection, settings: Settings) -> bool:
     """Whether the published file already holds what a whole run would make now."""
-    if not (settings.serving_dir / "bi.duckdb").exists() or _begun(settings).exists():
+    is_open = _begun(settings).exists() or _other_rules(settings).exists()
+    if is_open or not (settings.serving_dir / "bi.duckdb").exists():
         return False
     made_of = _read(_published(settings)).get("fingerprint")
     return made_of == run_fingerprint(connection, settings)
@@ -88,7 +93,16 @@ def rules_moved(settings: Settings) -> bool:
 
     The rows of a run that did not end well count as built by the rules of the last one that did.
     """
-    return _read(_published(settings)).get("rules") != rules_hash(settings)
+    published_by = _read(_published(settings)).get("rules")
+    return _other_rules(settings).exists() or published_by != rules_hash(settings)
+
+
+def note_other_rules(settings: Settings) -> None:
+    """Note that rows are about to be built by other rules than those of the published file.
+
+    Until a whole run ends well the warehouse holds rows of both, also when the old rules are back.
+    """
+    _other_rules(settings).touch()
 
 
 def full_refresh_is_open(settings: Settings) -> bool:
@@ -151,3 +165,4 @@ def note_published(connection: duckdb.DuckDBPyConnection, settings: Settings, ru
             f"select {int(begun['load_id'])}::bigint as load_id"
         )
         _begun(settings).replace(_published(settings))
+        _other_rules(settings).unlink(missing_ok=True)

@@ -115,20 +115,24 @@
 
 
 {#
-    `rows` with what they belonged to before: a payment that moves to another order changes both, and
-    of the version that this model held before, nothing would be left to tell.
+    `rows` with all that they ever belonged to before: a payment that moves to another order changes
+    both, and of the version that this model held before, nothing would be left to tell. A later
+    version keeps the list, for the run that brought the former one may have been killed before the
+    facts.
 #}
 {% macro with_previous(rows, key, parent) -%}
     {%- if is_incremental() -%}
     select
         {{ rows }}.*,
-        case when held.{{ parent }} <> coalesce({{ rows }}.{{ parent }}, '') then held.{{ parent }} end
-            as previous_{{ parent }},
+        list_distinct(list_filter(
+            list_append(held.previous_{{ parent }}s, held.{{ parent }}),
+            lambda previous: previous <> coalesce({{ rows }}.{{ parent }}, '')
+        )) as previous_{{ parent }}s,
     from {{ rows }}
     left join {{ this }} as held
         on {{ rows }}.{{ key }} = held.{{ key }}
     {%- else -%}
-    select *, cast(null as varchar) as previous_{{ parent }} from {{ rows }}
+    select *, cast([] as varchar[]) as previous_{{ parent }}s from {{ rows }}
     {%- endif -%}
 {%- endmacro %}
 

@@ -58,6 +58,8 @@ class Story:
                     visit("e3", "03-01T23:40"),
                     visit("f1", "03-10T12:00", "bo"),
                     visit("g1", "03-20T12:00", "cy"),
+                    visit("h1", "03-15T22:50", "di"),
+                    visit("h2", "03-15T23:10", "di"),
                 ],
             ),
             (
@@ -79,7 +81,15 @@ class Story:
         self.run()
         landed.land(
             # Joins e2 and e3 to one session over midnight.
-            ("web_events", "2.jsonl", [visit("e4", "03-01T23:15")]),
+            (
+                "web_events",
+                "2.jsonl",
+                [
+                    visit("e4", "03-01T23:15"),
+                    # Was somebody else's, so what it led over midnight begins on the day after.
+                    visit("h1", "03-15T22:50", "ed"),
+                ],
+            ),
             # Moves from a day of which nothing is left.
             ("orders", "2.csv", [order("o2", "03-11T12:00")]),
             # Was shipped after all not, on a day on which nothing else happened.
@@ -128,6 +138,31 @@ def test_a_late_event_joins_two_sessions_over_midnight_into_one(story):
     ]
 
 
+def test_what_comes_loose_of_a_session_after_midnight_is_a_session_of_the_day_after(story):
+    sessions = story.landed.query(
+        "select session_id, event_date::varchar, event_count from journey.sessions "
+        "where session_id like '%:h%' order by started_at"
+    )
+    assert sessions == [("session:h1", "2026-03-15", 1), ("session:h2", "2026-03-16", 1)]
+
+
+def test_a_row_that_a_killed_run_moved_is_gone_from_where_it_was(tmp_path):
+    landed = LandedSources(tmp_path)
+    payment = {"payment_id": "p1", "amount": 60}
+    landed.land(
+        ("orders", "1.csv", [order("a", "03-01T12:00"), order("b", "03-01T12:00")]),
+        ("payments", "1.csv", [{**payment, "order_id": "a"}]),
+    )
+    landed.dbt("run", "--select", *ROOMS)
+    landed.land(("payments", "2.csv", [{**payment, "order_id": "b"}]))
+    # Killed before it came to the facts; the next export has the row again.
+    landed.dbt("run", "--select", "path:models/staging")
+    landed.land(("payments", "3.csv", [{**payment, "order_id": "b"}]))
+    landed.dbt("run", "--select", *ROOMS)
+    paid = landed.query("select order_id, paid_amount from journey.orders order by 1")
+    assert paid == [("a", None), ("b", 60)]
+
+
 def test_an_event_that_moved_leaves_no_session_behind(story):
     sessions = story.landed.query(
         "select session_id, event_date::varchar from journey.sessions where session_id like '%:f1'"
@@ -139,7 +174,7 @@ def test_a_run_builds_only_the_facts_that_its_load_touches(story):
     assert story.built_by_second_run == {
         # The parcel of the one that did not change was not shipped after all.
         "orders": {"o1", "o2"},
-        "touchpoints": {"order:o2", "web:e4"},
+        "touchpoints": {"order:o2", "web:e4", "web:h1"},
     }
 
 

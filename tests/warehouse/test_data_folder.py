@@ -138,6 +138,19 @@ def test_rows_are_built_anew_when_config_moved_but_not_for_a_segment(settings, w
     assert not fingerprint.rules_moved(settings)
 
 
+def test_rows_built_by_rules_that_were_taken_back_are_built_anew(settings, warehouse):
+    publish(settings, warehouse, "first")
+    company = settings.config_dir / "company.yml"
+    right = company.read_text()
+    company.write_text(right + "# a mistake\n")
+    fingerprint.note_other_rules(settings)
+    company.write_text(right)
+    assert fingerprint.rules_moved(settings)
+    assert not fingerprint.has_nothing_to_do(warehouse, settings)
+    publish(settings, warehouse, "whole")
+    assert not fingerprint.rules_moved(settings)
+
+
 def test_what_a_killed_run_left_is_published_by_no_other(settings, warehouse):
     settings.data_dir.mkdir()
     fingerprint.refuse_half_built(settings, "first")

@@ -30,12 +30,11 @@ stg_case_messages as (
             stg_case_messages._load_id
             > (select coalesce(max(cases._message_load_id), 0) from {{ this }} as cases)
         union
-        select stg_case_messages.previous_case_id
+        select unnest(stg_case_messages.previous_case_ids) as case_id
         from stg_case_messages
         where
             stg_case_messages._load_id
             > (select coalesce(max(cases._message_load_id), 0) from {{ this }} as cases)
-            and stg_case_messages.previous_case_id is not null
     ),
 {% endif %}
 

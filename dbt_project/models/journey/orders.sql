@@ -13,7 +13,7 @@
     {% for model in ('stg_order_lines', 'stg_payments', 'stg_deliveries', 'stg_returns') %}
     select order_id from {{ ref(model) }} where _load_id > {{ last_load }}
     union all
-    select previous_order_id from {{ ref(model) }} where _load_id > {{ last_load }}
+    select unnest(previous_order_ids) from {{ ref(model) }} where _load_id > {{ last_load }}
     {{ 'union all' if not loop.last }}
     {% endfor %}
 {% endset %}

@@ -54,7 +54,11 @@
 
     select event_date from event_days
     union
-    select sessions.event_date
+    -- And every day that they reach into: a part that comes loose after midnight is a session of
+    -- the day after.
+    select cast(unnest(generate_series(
+        sessions.event_date, {{ local_date('sessions.ended_at') }}, interval 1 day
+    )) as date)
     from {{ this }} as sessions
     inner join spans
         on sessions.started_at <= spans.to_at and sessions.ended_at >= spans.from_at
