@@ -56,12 +56,15 @@
     union
     -- And every day that they reach into: a part that comes loose after midnight is a session of
     -- the day after.
-    select cast(unnest(generate_series(
-        sessions.event_date, {{ local_date('sessions.ended_at') }}, interval 1 day
-    )) as date)
-    from {{ this }} as sessions
-    inner join spans
-        on sessions.started_at <= spans.to_at and sessions.ended_at >= spans.from_at
+    select cast(reached.day_at as date) from (
+        select
+            unnest(generate_series(
+                sessions.event_date, {{ local_date('sessions.ended_at') }}, interval 1 day
+            )) as day_at,
+        from {{ this }} as sessions
+        inner join spans
+            on sessions.started_at <= spans.to_at and sessions.ended_at >= spans.from_at
+    ) as reached
 {% endset %}
 {% set days = changed_days(days_query) %}
 {% set days_read = none if days is none else dates_of(
