@@ -134,7 +134,8 @@ def load_settings(config_dir: Path | None = None, data_dir: Path | None = None) 
     except ValidationError as error:
         raise SettingsError(
             "\n".join(
-                f"CX_{str(fault['loc'][0]).upper()} is {str(fault['input'])!r}: {fault['msg']}; "
+                f"CX_{str(fault['loc'][0]).upper()} is {str(fault['input'])!r}: "
+                f"{fault['msg'].removeprefix('Value error, ')}; "
                 "correct it in the environment or in .env."
                 for fault in error.errors()
             )
