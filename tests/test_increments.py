@@ -41,6 +41,7 @@ STATED = {
 HISTORIES = {
     "staging.load_balance",
     "staging.stg_identifier_sightings",
+    "staging.stg_consent_events",
     "consent.consent_log",
     "identity.id_changes",
     "identity.resolved_evidence",

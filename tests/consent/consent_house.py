@@ -253,7 +253,7 @@ class ConsentHouse:
     """Statements and customers going in, the room's tables coming out."""
 
     compiled: CompiledModels
-    statements: dict[str, Statement] = field(default_factory=dict)
+    versions: dict[tuple[str, int], Statement] = field(default_factory=dict)
     unsubscribed: list[Statement] = field(default_factory=list)
     customer_of: dict[str, str] = field(default_factory=dict)
     as_of: dt.date = AS_OF
@@ -285,8 +285,14 @@ class ConsentHouse:
             self.customer_of.update(dict.fromkeys(identifiers, customer))
 
     def say(self, *statements: Statement) -> None:
-        """Put statements into staging, where a later one of the same id replaces the earlier."""
-        self.statements.update({statement.id: statement for statement in statements})
+        """Put statements into staging, which has one row per statement and load."""
+        self.versions.update({(said.id, said.load_id): said for said in statements})
+
+    @property
+    def statements(self) -> list[Statement]:
+        """The latest version of each statement."""
+        in_order = sorted(self.versions.values(), key=lambda said: said.load_id)
+        return list({said.id: said for said in in_order}.values())
 
     def unsubscribe(self, statement: Statement) -> None:
         """Put an unsubscribe click on a marketing message into staging."""
@@ -353,7 +359,7 @@ class ConsentHouse:
                     "expires_at": said.expires_at,
                     **self._who(said),
                 }
-                for said in self.statements.values()
+                for said in self.versions.values()
             ],
         )
         self._insert(
@@ -467,7 +473,7 @@ class ConsentHouse:
         }
 
     def _addresses(self) -> set[str]:
-        said = [*self.statements.values(), *self.unsubscribed]
+        said = [*self.versions.values(), *self.unsubscribed]
         return {s.contact_point for s in said if s.contact_point} | set(self.customer_of)
 
     def permissions(self) -> dict[tuple[str, str, str], bool]:

@@ -276,6 +276,25 @@ def test_the_log_takes_a_repetition_once_and_a_correction_as_a_further_row(house
     assert house.may("ann", "marketing", "email")
 
 
+def test_the_log_has_every_version_though_several_loads_came_before_it_was_written(house):
+    house.knows(**ANN)
+    granted, denied = by_email("s1", "granted"), by_email("s1", "denied")
+    house.say(granted, replace(denied, load_id=2), replace(denied, load_id=3))
+    house.run()
+    in_order = "select status, _load_id from consent.consent_log order by revision"
+    assert house.query(in_order) == [("granted", 1), ("denied", 2)]
+    house.say(replace(granted, load_id=4), replace(denied, load_id=5), replace(granted, load_id=6))
+    house.run()
+    assert house.query(in_order)[2:] == [("granted", 4), ("denied", 5), ("granted", 6)]
+    assert house.may("ann", "marketing", "email")
+    logged = house.log()
+    house.run(full_refresh=True)
+    assert house.log() == logged
+    house.query("delete from consent.consent_log")
+    house.run(full_refresh=True)
+    assert house.log() == logged
+
+
 def test_a_day_judges_only_the_customers_that_it_moved(house):
     house.knows(**ANN, bea=["crm_id:2", "email:desk@x.dk"], cai=["crm_id:3"])
     house.say(

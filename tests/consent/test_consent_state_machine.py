@@ -5,6 +5,7 @@ And whatever day by day is added to them is what they would hold if they were bu
 
 import datetime as dt
 from dataclasses import replace
+from itertools import compress, pairwise
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -78,12 +79,15 @@ class ConsentMachine(RuleBasedStateMachine):
         self.load_id += 1
         self.house.say(*(replace(said, load_id=self.load_id) for said in statements))
 
+    @rule(loads=st.lists(st.lists(some_statements(), max_size=3), min_size=2, max_size=3))
+    def several_loads_come_before_the_room_is_built(self, loads: list[list[Statement]]) -> None:
+        for statements in loads:
+            self.somebody_speaks_or_is_corrected(statements)
+
     @rule()
     def the_same_file_comes_again(self) -> None:
         self.load_id += 1
-        self.house.say(
-            *(replace(said, load_id=self.load_id) for said in self.house.statements.values())
-        )
+        self.house.say(*(replace(said, load_id=self.load_id) for said in self.house.statements))
 
     @rule(email=st.sampled_from(EMAILS), at=st.sampled_from(MOMENTS))
     def somebody_unsubscribes(self, email: str, at: dt.datetime) -> None:
@@ -124,10 +128,11 @@ class ConsentMachine(RuleBasedStateMachine):
         self._the_tables_say_what_the_rules_say()
         assert self.house.tables() == self.house.rebuilt()
         self._the_log_only_grows()
+        self._the_log_has_every_version_that_says_something_else()
         self._nobody_is_permitted_what_nobody_of_them_granted()
 
     def _the_tables_say_what_the_rules_say(self) -> None:
-        said = [*self.house.statements.values(), *self.house.unsubscribed]
+        said = [*self.house.statements, *self.house.unsubscribed]
         house = self.house
         state = expected_state(said, house.customer_of, house.as_of)
         assert house.state() == state
@@ -149,10 +154,29 @@ class ConsentMachine(RuleBasedStateMachine):
         assert self.house.log() == log
         self.seen = log
 
+    def _the_log_has_every_version_that_says_something_else(self) -> None:
+        versions = sorted(self.house.versions.values(), key=lambda said: (said.id, said.load_id))
+        # Who said it and about which address, not what else stood on the record.
+        contents = [
+            (
+                replace(said, crm_id=None, email=None, phone=None, load_id=0),
+                said.speaker,
+                said.contact_point,
+            )
+            for said in versions
+        ]
+        is_new = [former != content for former, content in pairwise([None, *contents])]
+        said = list(compress(versions, is_new))
+        logged = self.house.query(
+            "select consent_event_id, status, captured_at, _load_id from consent.consent_log "
+            "where statement_source = 'consent_events' order by consent_event_id, revision"
+        )
+        assert [(v.id, v.status, v.captured_at, v.load_id) for v in said] == logged
+
     def _nobody_is_permitted_what_nobody_of_them_granted(self) -> None:
         granted = {
             (self.house.customer_of.get(said.speaker), said.purpose)
-            for said in self.house.statements.values()
+            for said in self.house.statements
             if said.status == "granted"
         }
         for (customer, purpose, _), is_permitted in self.house.permissions().items():

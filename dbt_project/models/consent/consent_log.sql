@@ -8,10 +8,10 @@
 }}
 
 {#
-    Insert-only. full_refresh=false: the log is evidence and outlives `--full-refresh`; staging
-    keeps only the latest row of a statement, so a rebuilt log would lose what was corrected.
-    A full refresh reads all of staging again and adds what it now says differently: under a new
-    key, or since a value was blocked, the old rows would find no customer any more.
+    Insert-only. full_refresh=false: the log is evidence and outlives `--full-refresh`, and the
+    exports that it came from. A full refresh reads all of staging again and adds what the latest
+    version now says differently: under a new key, or since a value was blocked, the old rows would
+    find no customer any more.
 #}
 {%- set only_new = is_incremental() and not flags.FULL_REFRESH -%}
 
@@ -156,12 +156,13 @@ with_content_hash as (
     from statements
 ),
 
-{% if is_incremental() %}
-    latest_revisions as (
+latest_revisions as (
+    {% if is_incremental() %}
         select
             consent_log.statement_source,
             consent_log.consent_event_id,
             max(consent_log.revision) as revision,
+            max(consent_log._load_id) as load_id,
             arg_max(consent_log.content_hash, consent_log.revision) as content_hash,
         from {{ this }} as consent_log
         semi join statements
@@ -169,22 +170,59 @@ with_content_hash as (
                 consent_log.statement_source = statements.statement_source
                 and consent_log.consent_event_id = statements.consent_event_id
         group by consent_log.statement_source, consent_log.consent_event_id
-    ),
-{% endif %}
+    {% else %}
+        select
+            cast(null as varchar) as statement_source,
+            cast(null as varchar) as consent_event_id,
+            0 as revision,
+            0 as load_id,
+            cast(null as varchar) as content_hash,
+        where false
+    {% endif %}
+),
+
+versions as (
+    select
+        with_content_hash.*,
+        coalesce(latest_revisions.revision, 0) as revisions_before,
+        coalesce(latest_revisions.load_id, 0) as load_id_before,
+        latest_revisions.content_hash as content_hash_before,
+        lead(with_content_hash._load_id) over (
+            partition by with_content_hash.statement_source, with_content_hash.consent_event_id
+            order by with_content_hash._load_id
+        ) as next_load_id,
+    from with_content_hash
+    left join latest_revisions
+        on
+            with_content_hash.statement_source = latest_revisions.statement_source
+            and with_content_hash.consent_event_id = latest_revisions.consent_event_id
+),
+
+-- Of a statement that is logged, what came since, and the latest version in any case.
+versions_to_log as (
+    select
+        versions.*,
+        coalesce(
+            lag(versions.content_hash) over (
+                partition by versions.statement_source, versions.consent_event_id
+                order by versions._load_id
+            ),
+            versions.content_hash_before
+        ) as former_content_hash,
+    from versions
+    where versions._load_id > versions.load_id_before or versions.next_load_id is null
+),
 
 -- The same again adds nothing; another content under the same id is a correction, a further row.
 new_statements as (
     select
-        with_content_hash.*,
-        {{ "coalesce(latest_revisions.revision, 0) + 1" if is_incremental() else "1" }} as revision,
-    from with_content_hash
-    {% if is_incremental() %}
-        left join latest_revisions
-            on
-                with_content_hash.statement_source = latest_revisions.statement_source
-                and with_content_hash.consent_event_id = latest_revisions.consent_event_id
-        where with_content_hash.content_hash is distinct from latest_revisions.content_hash
-    {% endif %}
+        versions_to_log.*,
+        versions_to_log.revisions_before + row_number() over (
+            partition by versions_to_log.statement_source, versions_to_log.consent_event_id
+            order by versions_to_log._load_id
+        ) as revision,
+    from versions_to_log
+    where versions_to_log.content_hash is distinct from versions_to_log.former_content_hash
 ),
 
 logged as (

@@ -1,11 +1,11 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='delete+insert',
-    unique_key='consent_event_id',
+    incremental_strategy='append',
 ) }}
 
+-- Every version of a statement: the log of what was said is written from here.
 with accepted as (
-    {{ accepted_rows('consent_events') }}
+    {{ accepted_rows('consent_events', of_each_load=true) }}
 ),
 
 normalised as (
