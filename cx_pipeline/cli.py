@@ -97,7 +97,9 @@ def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) ->
     if published.exists() and rules_moved(settings):
         console.print("Config or code has changed since the last run: all rows are built anew.")
     elif full_refresh_is_open(settings):
-        console.print("The last full refresh did not end well: all rows are built anew.")
+        console.print(
+            "A full refresh was not of everything or did not end well: all rows are built anew."
+        )
     bars = Progress(
         TextColumn("{task.description:<13}"),
         BarColumn(bar_width=30),

@@ -14,8 +14,10 @@ from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY
 from cx_pipeline.settings import load_settings
 from cx_pipeline.warehouse.fingerprint import (
     full_refresh_is_open,
-    note_other_rules,
+    note_full_refresh,
+    note_staging,
     rules_moved,
+    staging_is_in_part,
 )
 from cx_pipeline.warehouse.project import (
     NodeResult,
@@ -34,6 +36,10 @@ class Translator(DagsterDbtTranslator):
 
 FULL_REFRESH_TAG = "cx/full_refresh"
 """Run tag that makes dbt build its incremental models anew."""
+
+
+def _is_staging(key: dg.AssetKey) -> bool:
+    return key.path[0] == "staging"
 
 
 def build_dbt_assets() -> dg.AssetsDefinition:
@@ -56,14 +62,29 @@ def build_dbt_assets() -> dg.AssetsDefinition:
             for spec in context.assets_def.check_specs
             if spec.key in context.selected_asset_check_keys
         }
+        staging = {id_ for id_, key in model_keys.items() if _is_staging(key)}
+        left_out = sum(_is_staging(spec.key) for spec in dbt_models.specs) - len(staging)
+        if staging and left_out:
+            raise dg.Failure(
+                f"The room staging is built as one, and {left_out} of its tables were not picked. "
+                "Pick the whole group, or run `cx run --select staging`.",
+                allow_retries=False,
+            )
+        if model_keys and not staging and staging_is_in_part(settings):
+            raise dg.Failure(
+                "The last build of the room staging did not end well: some of its tables may lack "
+                "rows of a load that others have, and what is built from them now would never get "
+                "those rows. Build that room first: `cx run --select staging`.",
+                allow_retries=False,
+            )
+        if staging:
+            note_staging(settings, is_whole=False)
+        asked = FULL_REFRESH_TAG in context.run.tags
+        # Staging built anew has forgotten what a moved row belonged to before.
+        if rules_moved(settings) or (asked and staging):
+            note_full_refresh(settings)
+        full_refresh = asked or full_refresh_is_open(settings)
         failed: list[NodeResult] = []
-        if rules_moved(settings):
-            note_other_rules(settings)
-        full_refresh = (
-            FULL_REFRESH_TAG in context.run.tags
-            or full_refresh_is_open(settings)
-            or rules_moved(settings)
-        )
         for result in build(settings, [*model_keys, *checks], full_refresh=full_refresh):
             if not result.is_successful:
                 failed.append(result)
@@ -90,6 +111,8 @@ def build_dbt_assets() -> dg.AssetsDefinition:
                     description=result.message,
                     metadata={"failing_rows": result.failures},
                 )
+        if staging and staging.isdisjoint(result.unique_id for result in failed):
+            note_staging(settings, is_whole=True)
         broken = [result for result in failed if result.status != "skipped"]
         if broken:
             lines = "\n".join(f"  {r.unique_id}: {r.message}" for r in broken)

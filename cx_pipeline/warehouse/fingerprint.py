@@ -68,8 +68,12 @@ def _begun(settings: Settings) -> Path:
     return settings.data_dir / "warehouse.begun"
 
 
-def _other_rules(settings: Settings) -> Path:
-    return settings.data_dir / "warehouse.other_rules"
+def _full_refresh(settings: Settings) -> Path:
+    return settings.data_dir / "warehouse.full_refresh"
+
+
+def _staging_in_part(settings: Settings) -> Path:
+    return settings.data_dir / "warehouse.staging_in_part"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -81,7 +85,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def has_nothing_to_do(connection: duckdb.DuckDBPyConnection, settings: Settings) -> bool:
     """Whether the published file already holds what a whole run would make now."""
-    is_open = _begun(settings).exists() or _other_rules(settings).exists()
+    is_open = _begun(settings).exists() or _full_refresh(settings).exists()
     if is_open or not (settings.serving_dir / "bi.duckdb").exists():
         return False
     made_of = _read(_published(settings)).get("fingerprint")
@@ -93,21 +97,38 @@ def rules_moved(settings: Settings) -> bool:
 
     The rows of a run that did not end well count as built by the rules of the last one that did.
     """
-    published_by = _read(_published(settings)).get("rules")
-    return _other_rules(settings).exists() or published_by != rules_hash(settings)
-
-
-def note_other_rules(settings: Settings) -> None:
-    """Note that rows are about to be built by other rules than those of the published file.
-
-    Until a whole run ends well the warehouse holds rows of both, also when the old rules are back.
-    """
-    _other_rules(settings).touch()
+    return _read(_published(settings)).get("rules") != rules_hash(settings)
 
 
 def full_refresh_is_open(settings: Settings) -> bool:
-    """Whether a full refresh has begun and not ended well: the next run is one too."""
-    return bool(_read(_begun(settings)).get("full_refresh"))
+    """Whether a full refresh has begun and no whole run has ended well since: each is one too."""
+    return _full_refresh(settings).exists()
+
+
+def note_full_refresh(settings: Settings) -> None:
+    """Note that tables are about to be built anew, or by other rules than the published file's.
+
+    Until a whole run ends well the warehouse holds tables of before and after beside each other,
+    also when the old rules are back.
+    """
+    _full_refresh(settings).touch()
+
+
+def staging_is_in_part(settings: Settings) -> bool:
+    """Whether the last build of the room staging did not end well.
+
+    Some of its tables may hold a load that others lack. Facts that were built from them would count
+    the load as done, and never come to what the others get of it later.
+    """
+    return _staging_in_part(settings).exists()
+
+
+def note_staging(settings: Settings, *, is_whole: bool) -> None:
+    """Note that staging is about to be built, or that all of it was."""
+    if is_whole:
+        _staging_in_part(settings).unlink(missing_ok=True)
+    else:
+        _staging_in_part(settings).touch()
 
 
 def _newest_load(connection: duckdb.DuckDBPyConnection) -> int:
@@ -125,12 +146,13 @@ def note_begin(
     full_refresh: bool = False,
 ) -> None:
     """Note what a whole run goes by, as it was when the run had landed everything."""
+    if full_refresh:
+        note_full_refresh(settings)
     noted = {
         "run_id": run_id,
         "fingerprint": run_fingerprint(connection, settings),
         "rules": rules_hash(settings),
         "load_id": _newest_load(connection),
-        "full_refresh": full_refresh or full_refresh_is_open(settings),
     }
     path = _begun(settings)
     aside = path.with_suffix(".noting")
@@ -165,4 +187,4 @@ def note_published(connection: duckdb.DuckDBPyConnection, settings: Settings, ru
             f"select {int(begun['load_id'])}::bigint as load_id"
         )
         _begun(settings).replace(_published(settings))
-        _other_rules(settings).unlink(missing_ok=True)
+        _full_refresh(settings).unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from cx_pipeline.settings import PROJECT_DIR, Settings, load_settings
 from cx_pipeline.warehouse import fingerprint, instance, run
+from cx_pipeline.warehouse.assets import build_dbt_assets
 from cx_pipeline.warehouse.company import DataFolderError, claim_data_folder
 from cx_pipeline.warehouse.lease import lease
 from cx_pipeline.warehouse.run import UnknownRoomError, planned_assets, run_pipeline
@@ -143,12 +144,12 @@ def test_rows_built_by_rules_that_were_taken_back_are_built_anew(settings, wareh
     company = settings.config_dir / "company.yml"
     right = company.read_text()
     company.write_text(right + "# a mistake\n")
-    fingerprint.note_other_rules(settings)
+    fingerprint.note_full_refresh(settings)
     company.write_text(right)
-    assert fingerprint.rules_moved(settings)
+    assert fingerprint.full_refresh_is_open(settings)
     assert not fingerprint.has_nothing_to_do(warehouse, settings)
     publish(settings, warehouse, "whole")
-    assert not fingerprint.rules_moved(settings)
+    assert not fingerprint.full_refresh_is_open(settings)
 
 
 def test_what_a_killed_run_left_is_published_by_no_other(settings, warehouse):
@@ -172,6 +173,25 @@ def test_a_full_refresh_that_was_killed_is_finished_by_the_next_run(settings, wa
     publish(settings, warehouse, "whole")
     assert not fingerprint.full_refresh_is_open(settings)
     assert fingerprint.has_nothing_to_do(warehouse, settings)
+
+
+def refused(*picked: str) -> str:
+    """Materialize picked tables of dbt and return why they were not."""
+    selection = [dg.AssetKey(key.split("/")) for key in picked]
+    result = dg.materialize([build_dbt_assets()], selection=selection, raise_on_error=False)
+    assert not result.get_asset_materialization_events()
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    return failure.step_failure_data.error.message
+
+
+def test_no_fact_is_built_while_staging_holds_half_a_load(settings):
+    settings.data_dir.mkdir()
+    part = refused("staging/stg_orders", "journey/orders")
+    assert "The room staging is built as one, and 28 of its tables were not picked" in part
+    fingerprint.note_staging(settings, is_whole=False)
+    assert "did not end well" in refused("journey/orders")
+    fingerprint.note_staging(settings, is_whole=True)
+    assert not fingerprint.staging_is_in_part(settings)
 
 
 def started_run(of: dg.DagsterInstance) -> str:

@@ -32,7 +32,8 @@
         select touchpoints.event_date
         from {{ touchpoints }} as touchpoints
         semi join new_events on touchpoints.touchpoint_id = 'web:' || new_events.event_id
-        -- It may be older, when a run was killed between the two: then every day is built.
+        -- It may be older, when a run was killed between the two, or newer, when it was built alone:
+        -- then every day is built.
         union
         select sessions.event_date
         from {{ this }} as sessions
@@ -41,7 +42,7 @@
             and (
                 select coalesce(max(touchpoints._load_id), 0) from {{ touchpoints }} as touchpoints
                 where touchpoints.touchpoint_type = 'web'
-            ) < {{ last_load }}
+            ) <> {{ last_load }}
         {% endif %}
     ),
 
