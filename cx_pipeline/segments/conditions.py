@@ -323,6 +323,13 @@ class Segment(ConfigModel):
     )
     condition: Condition
 
+    @field_validator("title", "description", "owner")
+    @classmethod
+    def _names_no_address(cls, text: str) -> str:
+        if "@" in text:
+            raise ValueError("holds an @; it is published, so name a team or role, no address")
+        return text
+
     @field_validator("purpose")
     @classmethod
     def _purpose_exists(cls, purpose: str) -> str:

@@ -61,6 +61,7 @@ def test_a_wrong_condition_is_refused_with_file_line_and_remedy(
         ("owner: us", "owner: us\n    channel: web", 6, "no channel of purpose marketing"),
         ("name: somebody", "name: Some Body", 2, "match pattern"),
         ("    owner: us\n", "", 2, "is missing"),
+        ("owner: us", "owner: anna@example.com", 5, "name a team or role"),
     ],
 )
 def test_a_wrong_head_is_refused_with_file_line_and_remedy(
