@@ -87,6 +87,9 @@ class CaseCompany(RandomCompany):
     def _row(self, entity: str, day: dt.date) -> dict[str, Any]:
         self.person = self.random.randrange(self.customers)
         row = super()._row(entity, day)
+        if entity == "contacts":
+            # One without a date is as new as its load.
+            row["created_at"] = row["created_at"] or dt.datetime.combine(day, dt.time())
         # What links two identifiers names the person as well: else it depends on the order of the
         # loads whether a browser was seen with one customer or with two.
         named = [name for name in IDENTIFIER_TYPES if row.get(name)]

@@ -170,6 +170,19 @@ def test_an_event_that_moved_leaves_no_session_behind(story):
     assert sessions == [("session:f1", "2026-02-01")]
 
 
+@pytest.mark.parametrize("built_alone", ["touchpoints", "sessions"])
+def test_an_event_that_moved_leaves_no_session_though_one_table_was_built_alone(
+    tmp_path, built_alone
+):
+    landed = LandedSources(tmp_path)
+    for number, moment in enumerate(("03-01T12:00", "03-10T12:00", "03-20T12:00")):
+        landed.land(("web_events", f"{number}.jsonl", [visit("e1", moment, "bo")]))
+        chosen = (*ROOMS,) if number != 1 else ("path:models/staging", built_alone)
+        landed.dbt("run", "--select", *chosen)
+    found = landed.query("select event_date::varchar from journey.sessions")
+    assert found == [("2026-03-20",)]
+
+
 def test_a_run_builds_only_the_facts_that_its_load_touches(story):
     assert story.built_by_second_run == {
         # The parcel of the one that did not change was not shipped after all.
