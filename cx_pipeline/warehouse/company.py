@@ -56,6 +56,11 @@ def read_company(settings: Settings) -> Company:
     return read_config(settings.config_file("company.yml"), Company)
 
 
+SHORTEST_KEY = 16
+"""Bytes that a new data folder asks of CX_IDENTITY_KEY: NIST SP 800-131A has 112 bits as the least
+for HMAC, which are 14 bytes."""
+
+
 class DataFolderError(RuntimeError):
     """The data folder is another company's or key's, or it cannot be written."""
 
@@ -67,7 +72,7 @@ def claim_data_folder(settings: Settings) -> None:
 
     Raises:
         DataFolderError: The folder belongs to another company, or to another key, or it cannot be
-            written.
+            written; or it is new and the key is short.
         IdentityKeyMissingError: CX_IDENTITY_KEY is empty.
     """
     try:
@@ -96,8 +101,15 @@ def claim_data_folder(settings: Settings) -> None:
         )
     # Tells a wrong key from the right one, and gives neither away.
     label = b"the identity key of this data folder"
-    proof = hmac.digest(identity_secret(settings), label, "sha256").hex()
+    secret = identity_secret(settings)
+    proof = hmac.digest(secret, label, "sha256").hex()
     path = settings.data_dir / "identity_key.check"
+    if len(secret) < SHORTEST_KEY and not path.exists():
+        raise DataFolderError(
+            f"CX_IDENTITY_KEY has {len(secret)} bytes: who sees the hashes of customers could find "
+            f"it by trying, and then whose they are. Set one of at least {SHORTEST_KEY}, such as "
+            "`make setup` writes into .env."
+        )
     if _claim(path, proof) != proof:
         raise DataFolderError(
             f"CX_IDENTITY_KEY is not the key that {settings.data_dir} was built with: every "

@@ -26,7 +26,7 @@ from cx_pipeline.warehouse.status import read_status
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CX_IDENTITY_KEY", "one key")
+    monkeypatch.setenv("CX_IDENTITY_KEY", "one key of the test")
     config = tmp_path / "config"
     config.mkdir()
     text = (PROJECT_DIR / "config" / "company.yml").read_text()
@@ -67,12 +67,20 @@ def test_a_new_warehouse_is_in_the_format_that_is_cheap_to_write(settings):
 def test_a_folder_is_refused_with_another_identity_key(settings, monkeypatch):
     claim_data_folder(settings)
     claim_data_folder(load_settings(settings.config_dir, settings.data_dir))
-    monkeypatch.setenv("CX_IDENTITY_KEY", "another key")
+    monkeypatch.setenv("CX_IDENTITY_KEY", "another key of the test")
     with pytest.raises(DataFolderError, match="would stand in it twice"):
         claim_data_folder(load_settings(settings.config_dir, settings.data_dir))
     monkeypatch.setenv("CX_IDENTITY_KEY", "")
     with pytest.raises(IdentityKeyMissingError, match="make setup"):
         claim_data_folder(load_settings(settings.config_dir, settings.data_dir))
+
+
+def test_a_new_folder_is_refused_with_a_key_that_could_be_guessed(settings, monkeypatch):
+    monkeypatch.setenv("CX_IDENTITY_KEY", "secret")
+    short = load_settings(settings.config_dir, settings.data_dir)
+    with pytest.raises(DataFolderError, match="at least 16"):
+        claim_data_folder(short)
+    claim_data_folder(settings)
 
 
 def test_a_folder_is_refused_with_another_engine(settings, monkeypatch):
