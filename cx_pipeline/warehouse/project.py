@@ -8,10 +8,11 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, current_thread
 from typing import Any
 
 import dagster as dg
@@ -176,15 +177,18 @@ def build(
     names = [".".join(manifest.expect(unique_id).fqn) for unique_id in unique_ids]
     arguments += ["--select", *(f"fqn:{name}" for name in names)]
     outcomes: list[dbtRunnerResult] = []
+    left_to_dbt = ExitStack()
 
     def invoke() -> None:
-        try:
-            outcomes.append(dbtRunner(manifest=manifest, callbacks=[listen]).invoke(arguments))
-        finally:
-            queue.put(None)
+        with left_to_dbt:
+            try:
+                outcomes.append(dbtRunner(manifest=manifest, callbacks=[listen]).invoke(arguments))
+            finally:
+                queue.put(None)
 
-    thread = Thread(target=invoke, name="dbt")
-    with engine.building(settings, full_refresh=full_refresh):
+    thread, reader = Thread(target=invoke, name="dbt"), current_thread()
+    with ExitStack() as open_things:
+        open_things.enter_context(engine.building(settings, full_refresh=full_refresh))
         thread.start()
         try:
             while (result := queue.get()) is not None:
@@ -194,7 +198,12 @@ def build(
                     told = _problems(engine, manifest, result.unique_id)
                     yield replace(result, message=told or result.message)
         finally:
-            thread.join()
+            if current_thread() is reader:
+                thread.join()
+            else:
+                # Dagster could not write an event (the disk is full), went away, and a thread of
+                # dbt collects what is left: it would wait for itself. dbt ends alone.
+                left_to_dbt.enter_context(open_things.pop_all())
     if not outcomes:
         raise DbtProjectError("dbt stopped without a result; see the log of the run")
     if outcomes[0].exception:
