@@ -96,7 +96,7 @@ def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) ->
     published = settings.serving_dir / "bi.duckdb"
     if published.exists() and rules_moved(settings):
         console.print("Config or code has changed since the last run: all rows are built anew.")
-    elif full_refresh_is_open(settings):
+    elif published.exists() and full_refresh_is_open(settings):
         console.print(
             "A full refresh was not of everything or did not end well: all rows are built anew."
         )
