@@ -276,6 +276,9 @@ def _local_options(settings: Settings) -> dict[str, str]:
     temporary = str(settings.temp_dir or _folder(settings) / "temporary")
     return {
         "spark.master": f"local[{threads}]",
+        # Nobody else on the network talks to this Spark; by default it listens on all interfaces.
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
         # Java knows neither fractions nor blanks.
         "spark.driver.memory": f"{(settings.memory_limit_bytes or 4 * 2**30) // 2**20}m",
         "spark.local.dir": temporary,

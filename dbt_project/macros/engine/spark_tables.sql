@@ -5,7 +5,7 @@
 #}
 
 {% macro spark_write(relation, query) -%}
-    {%- set version = modules.datetime.datetime.now().strftime('%Y%m%dT%H%M%S%f') -%}
+    {%- set version = modules.datetime.datetime.now(modules.pytz.utc).strftime('%Y%m%dT%H%M%S%f') -%}
     {%- set building = relation.schema ~ '.' ~ relation.identifier ~ '__dbt_tmp' -%}
     {%- set folder = var('spark_folder') ~ '/' ~ relation.schema ~ '/' ~ relation.identifier -%}
     {%- do run_query('drop table if exists ' ~ building) -%}
