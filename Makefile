@@ -48,6 +48,7 @@ bench: setup ## measure against bare DuckDB; prints ratios
 	@$(VENV)/python -m benchmarks.run
 
 parity: setup .venv/spark ## build the demo on DuckDB and on Spark, compare every table (needs Java 17)
+	@$(VENV)/python -m pytest tests/warehouse/test_spark_engine.py
 	@$(VENV)/python -m parity.run
 
 CONTACTS ?= 10000000

@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     temp_dir: Path | None = Field(
         default=None, description="Folder for what does not fit into the engine's memory."
     )
-    threads: int = Field(default=0, ge=0, description="DuckDB threads; 0 leaves it to DuckDB.")
+    threads: int = Field(default=0, ge=0, description="Threads of the engine; 0 is one a core.")
 
     @field_validator("memory_limit")
     @classmethod

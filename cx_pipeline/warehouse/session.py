@@ -6,12 +6,15 @@ Keeps out: what the tables mean; who may write (that is `lease`).
 """
 
 import hashlib
+import os
 import re
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from pathlib import Path
 from string import digits
 
 import duckdb
@@ -43,6 +46,7 @@ STORAGE_VERSION = "v1.3.0"
 the default of DuckDB 1.5, which tries two compressions on each text, where this has DICT_FSST."""
 
 _HASH_BLOCK_BYTES = 64
+_OF_A_PROCESS = "process-"
 
 
 class IdentityKeyMissingError(RuntimeError):
@@ -96,8 +100,18 @@ def set_limits(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Non
 
 def clear_temp_dir(settings: Settings) -> None:
     """Delete what a killed run could not keep in memory; for the holder of the lease."""
-    for left in settings.temp_dir.glob("duckdb_temp_*") if settings.temp_dir else ():
-        left.unlink(missing_ok=True)
+    if settings.temp_dir:
+        for left in settings.temp_dir.glob("duckdb_temp_*"):
+            left.unlink(missing_ok=True)
+        for left in settings.temp_dir.glob(f"{_OF_A_PROCESS}*"):
+            if left != process_temp_dir(settings):
+                shutil.rmtree(left)
+
+
+def process_temp_dir(settings: Settings) -> Path:
+    """Return the folder for what this process's own helpers, such as a JVM, spill."""
+    assert settings.temp_dir is not None
+    return settings.temp_dir / f"{_OF_A_PROCESS}{os.getpid()}"
 
 
 def prepare_connection(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:

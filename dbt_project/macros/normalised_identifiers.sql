@@ -9,7 +9,7 @@
     {%- set pattern = var('blocked_identifiers', {})[identifier_type] -%}
     {%- if pattern -%}
     case
-            when regexp_full_match({{ value }}, '{{ pattern | replace("'", "''") }}', 'i') then null
+            when {{ matches_whole(value, pattern) }} then null
             else {{ value }}
         end
     {%- else -%}

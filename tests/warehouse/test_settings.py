@@ -3,7 +3,7 @@
 import pytest
 
 from cx_pipeline.settings import PROJECT_DIR, SettingsError, load_settings
-from cx_pipeline.warehouse.session import clear_temp_dir
+from cx_pipeline.warehouse.session import clear_temp_dir, process_temp_dir
 
 
 @pytest.mark.parametrize(
@@ -65,5 +65,9 @@ def test_what_a_killed_run_spilled_is_deleted_and_nothing_else(tmp_path):
     settings.temp_dir.mkdir(parents=True)
     for name in ("duckdb_temp_storage_DEFAULT-0.tmp", "of_somebody_else"):
         (settings.temp_dir / name).touch()
+    own = process_temp_dir(settings)
+    for folder in (own, own.with_name(f"{own.name}0")):
+        (folder / "blocks").mkdir(parents=True)
     clear_temp_dir(settings)
-    assert [path.name for path in settings.temp_dir.iterdir()] == ["of_somebody_else"]
+    left = {path.name for path in settings.temp_dir.iterdir()}
+    assert left == {"of_somebody_else", own.name}

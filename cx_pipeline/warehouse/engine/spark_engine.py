@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import duckdb
@@ -31,7 +32,13 @@ from cx_pipeline.settings import Settings, environment_value
 from cx_pipeline.warehouse.engine import EngineMissingError
 from cx_pipeline.warehouse.engine.spark_sql import translate
 from cx_pipeline.warehouse.fingerprint import rules_hash
-from cx_pipeline.warehouse.session import ROOMS, connect, identity_secret, normalise_phone
+from cx_pipeline.warehouse.session import (
+    ROOMS,
+    connect,
+    identity_secret,
+    normalise_phone,
+    process_temp_dir,
+)
 
 if not (find_spec("pyspark") and find_spec("dbt.adapters.spark")):
     raise EngineMissingError(
@@ -40,12 +47,21 @@ if not (find_spec("pyspark") and find_spec("dbt.adapters.spark")):
     )
 
 from dbt.adapters.spark.connections import SparkConnectionManager  # noqa: E402
+from py4j.protocol import Py4JError  # noqa: E402
 from pyspark.errors import PySparkException  # noqa: E402
 from pyspark.sql import SparkSession  # noqa: E402
 
 _DONE = "_SUCCESS"
+_VERSION = "%Y%m%dT%H%M%S%f"
+"""Name of a version: when it was made, UTC; macros/engine/spark_tables.sql writes it too."""
+_LEAST_MEMORY_BYTES = 512 * 1000**2
+"""Spark refuses a heap below 450 MiB, and Java's is some per cent less than it is told."""
 _KEY_COLUMNS = ("profile_key", "contact_point_key")
 """Ends of the names of columns that are uuid on DuckDB; Spark has no such type."""
+
+
+class CatalogueNotOwnError(RuntimeError):
+    """A cluster's catalogue has tables of others where this data folder's would stand."""
 
 
 class SparkEngine:
@@ -60,7 +76,7 @@ class SparkEngine:
 
     def dbt_vars(self, settings: Settings) -> dict[str, Any]:
         """Return where the macros have Spark write tables."""
-        return {"spark_folder": str(_folder(settings))}
+        return {"spark_folder": _spark_text(str(_folder(settings)))}
 
     def show_tables(self, connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
         """Make a view of every table that Spark has written; DuckDB's own tables stay."""
@@ -97,6 +113,8 @@ class SparkEngine:
             # A file that came again may have taken rows out of an earlier load.
             shutil.rmtree(folder / "sources", ignore_errors=True)
             self._has_refreshed = True
+        if self._folder != folder:
+            _bring_to_the_past(folder)
         with connect(settings) as connection:
             _export(connection, settings, folder)
         self._open(settings, folder)
@@ -130,19 +148,30 @@ class SparkEngine:
         self._session = session
         session.udf.register("keyed_hash", _keyed_hash(identity_secret(settings)))
         session.udf.register("normalise_phone", _normalise_phone())
+        session.udf.register("matches_whole", _matches_whole())
         found = {(room, table): version for room, table, version in _tables(folder)}
+        if self._folder != folder:
+            left = list(_registered(session))
+            others = [name for name, place in left if not _is_below(place, folder, self._folder)]
+            if others:
+                raise CatalogueNotOwnError(
+                    f"the Spark cluster's catalogue has {', '.join(others[:3])}"
+                    f"{' and others' * (len(others) > 3)}, which is not of this data folder; "
+                    f"nothing was touched. The schemas {', '.join(ROOMS)} must be for this data "
+                    "folder alone: give CX_SPARK_REMOTE a cluster whose catalogue has them free."
+                )
+            for name, _ in left:
+                session.sql(f"drop table {name}")
         for room in ROOMS:
             session.sql(f"create schema if not exists {room}")
-            if self._folder != folder:
-                for row in session.sql(f"show tables in {room}").collect():
-                    session.sql(f"drop table if exists {room}.{row.tableName}")
         for (room, table), version in found.items():
             name = f"{room}.{table}"
             if self._folder == folder and session.catalog.tableExists(name):
                 if not (room == "sources" or (version / "data.parquet").exists()):
                     continue
                 session.sql(f"drop table {name}")
-            session.sql(f"create table {name} using parquet location {_text(str(version))}")
+            place = _spark_text(str(version))
+            session.sql(f"create table {name} using parquet location '{place}'")
         self._folder = folder
 
 
@@ -155,6 +184,28 @@ def _folder(settings: Settings) -> Path:
 
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
+
+
+def _spark_text(value: str) -> str:
+    """Return what stands between the quotes of a text of Spark's."""
+    return value.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _registered(session: SparkSession) -> Iterator[tuple[str, str]]:
+    """Yield name and location of each table in the rooms' schemas of the catalogue."""
+    schemas = {row[0] for row in session.sql("show schemas").collect()}
+    for room in ROOMS:
+        for row in session.sql(f"show tables in {room}").collect() if room in schemas else ():
+            name = f"{room}.`{row.tableName}`"
+            if not row.isTemporary:
+                described = session.sql(f"describe table extended {name}").collect()
+                places = [row.data_type for row in described if row.col_name == "Location"]
+                yield name, places[0] if places else ""
+
+
+def _is_below(place: str, *folders: Path | None) -> bool:
+    path = Path(unquote(urlsplit(place).path))
+    return any(folder and path.is_relative_to(folder) for folder in folders)
 
 
 def _published(name: str, kind: str) -> str:
@@ -183,6 +234,14 @@ def _sweep(folder: Path) -> None:
                     shutil.rmtree(version)
             if not any(table.iterdir()):
                 table.rmdir()
+
+
+def _bring_to_the_past(folder: Path) -> None:
+    """Rename versions from before the clock was set back: what is built now must be newer."""
+    now = f"{datetime.now(UTC):{_VERSION}}"
+    for room, _, version in list(_tables(folder)):
+        if room != "sources" and version.name > now:
+            version.rename(version.with_name(now))
 
 
 def _export(connection: duckdb.DuckDBPyConnection, settings: Settings, folder: Path) -> None:
@@ -214,7 +273,7 @@ def _export(connection: duckdb.DuckDBPyConnection, settings: Settings, folder: P
         [list(ROOMS)],
     ).fetchall()
     for room, table in tables:
-        version = folder / room / table / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+        version = folder / room / table / f"{datetime.now(UTC):{_VERSION}}"
         version.mkdir(parents=True)
         _copy(connection, f'{room}."{table}"', version / "data.parquet")
         (version / _DONE).touch()
@@ -235,10 +294,10 @@ def _copy(connection: duckdb.DuckDBPyConnection, table: str, path: Path, rows: s
 
 
 def _start(settings: Settings) -> SparkSession:
-    """Start Spark in this process, or connect to a cluster; dbt's session method finds it running.
+    """Start Spark beside this process, or connect to a cluster; dbt's session method finds it.
 
     Raises:
-        EngineMissingError: There is no Java to run it.
+        EngineMissingError: There is no Java to run it, too little memory, or no such cluster.
     """
     session = {
         "spark.sql.session.timeZone": "UTC",
@@ -248,6 +307,8 @@ def _start(settings: Settings) -> SparkSession:
     }
     builder = SparkSession.builder.appName("cx-pipeline")
     if settings.spark_remote:
+        # dbt-spark opens a session of its own, which is this one if pyspark hears of a cluster.
+        os.environ["SPARK_REMOTE"] = settings.spark_remote
         builder = _configured(builder.remote(settings.spark_remote), session)
     else:
         builder = _configured(builder, session | _local_options(settings))
@@ -256,9 +317,20 @@ def _start(settings: Settings) -> SparkSession:
     # dbt-spark asks each session for Hive, which a cluster's does not let it have.
     warnings.filterwarnings("ignore", message="Failed to set spark.sql.catalogImplementation")
     settings.log_dir.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings(), _errors_into(settings.log_dir / "spark.log"):
-        warnings.simplefilter("ignore")
-        return builder.getOrCreate()
+    log = settings.log_dir / "spark.log"
+    try:
+        with warnings.catch_warnings(), _errors_into(log):
+            warnings.simplefilter("ignore")
+            return builder.getOrCreate()
+    except (PySparkException, Py4JError) as error:
+        said = str(error).strip().splitlines()[0]
+        if settings.spark_remote:
+            remedy = f"Is CX_SPARK_REMOTE={settings.spark_remote} right, and the cluster running?"
+        else:
+            java = environment_value("JAVA_HOME")
+            where = f"in JAVA_HOME={java}" if java else "of `java` on the PATH"
+            remedy = f"It needs Java 17 or newer, here that {where}; {log} has what it said."
+        raise EngineMissingError(f"Spark did not start: {said} {remedy}") from error
 
 
 def _configured(builder: Any, options: dict[str, str]) -> Any:
@@ -270,18 +342,24 @@ def _configured(builder: Any, options: dict[str, str]) -> Any:
 def _local_options(settings: Settings) -> dict[str, str]:
     if not (shutil.which("java") or environment_value("JAVA_HOME")):
         raise EngineMissingError("CX_ENGINE=spark needs Java 17 or newer; `java` was not found.")
+    memory = settings.memory_limit_bytes or 4 * 2**30
+    if memory < _LEAST_MEMORY_BYTES:
+        raise EngineMissingError(
+            f"CX_MEMORY_LIMIT is {settings.memory_limit}; Spark needs at least 512MB."
+        )
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     threads = str(settings.threads or os.cpu_count() or 2)
     # What does not fit in memory holds names and addresses too.
-    temporary = str(settings.temp_dir or _folder(settings) / "temporary")
+    temporary = str(process_temp_dir(settings))
     return {
         "spark.master": f"local[{threads}]",
         # Nobody else on the network talks to this Spark; by default it listens on all interfaces.
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         # Java knows neither fractions nor blanks.
-        "spark.driver.memory": f"{(settings.memory_limit_bytes or 4 * 2**30) // 2**20}m",
+        "spark.driver.memory": f"{memory // 2**20}m",
         "spark.local.dir": temporary,
+        "spark.hadoop.fs.permissions.umask-mode": "077",
         "spark.sql.warehouse.dir": temporary,
         # The tables of one machine are small: more partitions are more overhead.
         "spark.sql.shuffle.partitions": threads,
@@ -294,7 +372,7 @@ def _local_options(settings: Settings) -> dict[str, str]:
 def _errors_into(path: Path) -> Iterator[None]:
     """Give what is started meanwhile a log for its stderr: the terminal belongs to cx."""
     terminal = os.dup(2)
-    with path.open("ab") as log:
+    with path.open("wb") as log:
         os.dup2(log.fileno(), 2)
     try:
         yield
@@ -317,6 +395,26 @@ def _keyed_hash(secret: bytes) -> Any:
         return pa.array(keys, pa.string())
 
     return arrow_udf(keyed_hash, "string")
+
+
+def _matches_whole() -> Any:
+    """Return DuckDB's `regexp_full_match(value, pattern, 'i')` as a function of Spark.
+
+    Config's patterns are RE2; Java's say other things by the same signs ("[[:digit:]]", "&&").
+    """
+    from pyspark.sql.functions import arrow_udf
+
+    def matches_whole(values: pa.Array, patterns: pa.Array) -> pa.Array:
+        given = pa.table({"given": values, "pattern": patterns})
+        with duckdb.connect() as connection:
+            return (
+                connection.from_arrow(given)
+                .project("regexp_full_match(given, pattern, 'i') as matches")
+                .to_arrow_table()["matches"]
+                .combine_chunks()
+            )
+
+    return arrow_udf(matches_whole, "boolean")
 
 
 def _normalise_phone() -> Any:

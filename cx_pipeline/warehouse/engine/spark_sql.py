@@ -20,7 +20,7 @@ ColumnsOf = Callable[[str], list[str]]
 
 _QUERY_COMMENT = re.compile(r"\A\s*/\*.*?\*/\s*", re.DOTALL)
 _HEADER = re.compile(
-    r"\A\s*(create\s+table\s+\S+\s+using\s+\w+\s+location\s+'[^']*'\s+as|"
+    r"\A\s*(create\s+table\s+\S+\s+using\s+\w+\s+location\s+'(?:[^'\\]|\\.)*'\s+as|"
     r"create\s+or\s+replace\s+temporary\s+view\s+\S+\s+as)\s",
     re.IGNORECASE,
 )
@@ -160,6 +160,13 @@ def _month_number(day: exp.Expression) -> exp.Expression:
     return exp.paren(exp.Add(this=exp.Mul(this=year, expression=exp.convert(12)), expression=month))
 
 
+def _trimmed(node: exp.Trim) -> exp.Expression:
+    """Return what lies between Unicode's blanks, as DuckDB takes them; Spark's `trim` knows one."""
+    if node.expression or node.args.get("position"):
+        raise TranslationError(f"{node.sql('duckdb')} is not translated for Spark")
+    return _function("regexp_replace", node.this, r"\A\p{Zs}+|\p{Zs}+\z", "")
+
+
 def _shifted(name: str) -> Callable[[exp.Expression], exp.Expression]:
     return lambda node: _function(name, node.this, exp.cast(node.expression, "int"))
 
@@ -198,6 +205,7 @@ _RULES: Mapping[type[exp.Expression], Callable[..., exp.Expression]] = {
     exp.RegexpFullMatch: _full_match,
     exp.RegexpReplace: _replaced,
     exp.Round: _rounded,
+    exp.Trim: _trimmed,
     exp.ToDays: lambda node: _function("make_dt_interval", exp.cast(node.this, "int")),
     exp.UnixToTime: lambda node: _function("unix_millis", _instant(node.this)),
 }

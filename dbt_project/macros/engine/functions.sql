@@ -50,6 +50,21 @@
 {%- endmacro %}
 
 
+{# Whether a pattern of config (RE2) matches the whole of a text, in any case. #}
+{% macro matches_whole(text, pattern) -%}
+    {{ return(adapter.dispatch('matches_whole')(text, "'" ~ (pattern | replace("'", "''")) ~ "'")) }}
+{%- endmacro %}
+
+{% macro duckdb__matches_whole(text, pattern) -%}
+    regexp_full_match({{ text }}, {{ pattern }}, 'i')
+{%- endmacro %}
+
+{# Not Java's expressions: the same signs say other things there. #}
+{% macro spark__matches_whole(text, pattern) -%}
+    matches_whole({{ text }}, {{ pattern }})
+{%- endmacro %}
+
+
 {#
     The day of a UTC timestamp in another time zone. A conversion costs DuckDB 0.2 microseconds, with
     make_timestamptz in place of the second one that timezone('UTC', ...) would be. Most rows are spared
