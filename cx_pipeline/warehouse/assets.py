@@ -115,7 +115,10 @@ def build_dbt_assets() -> dg.AssetsDefinition:
             note_staging(settings, is_whole=True)
         broken = [result for result in failed if result.status != "skipped"]
         if broken:
-            lines = "\n".join(f"  {r.unique_id}: {r.message}" for r in broken)
+            nodes: dict[str, list[str]] = {}
+            for result in broken:
+                nodes.setdefault(result.message, []).append(result.unique_id)
+            lines = "\n".join(f"  {', '.join(of)}: {message}" for message, of in nodes.items())
             raise dg.Failure(
                 f"{len(broken)} of {len(model_keys) + len(checks)} dbt nodes failed:\n{lines}",
                 allow_retries=False,

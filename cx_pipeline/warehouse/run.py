@@ -107,7 +107,7 @@ _NO_DISK = (
     "disk I/O error",
     "database or disk is full",
 )
-_NO_MEMORY = ("Out of Memory Error", "could not allocate")
+_NO_MEMORY = ("Out of Memory Error", "could not allocate", "Java heap space")
 
 
 def out_of_space(told: str, settings: Settings) -> str:
@@ -121,11 +121,11 @@ def out_of_space(told: str, settings: Settings) -> str:
             "was published before. Make room and run again: what is landed stays landed."
         )
     if any(word in told for word in _NO_MEMORY):
-        limit = settings.memory_limit or "80% of the machine's memory"
+        limit = f"CX_MEMORY_LIMIT={settings.memory_limit or 'its default'}"
         return (
-            f"DuckDB's memory ({limit}) did not do, or {settings.temp_dir} could not take what did "
-            "not fit. Readers keep what was published before. Raise CX_MEMORY_LIMIT, lower "
-            "CX_THREADS, or point CX_TEMP_DIR to a disk with room, and run again."
+            f"The engine's memory ({limit}) did not do, or {settings.temp_dir} could not take "
+            "what did not fit. Readers keep what was published before. Raise CX_MEMORY_LIMIT, "
+            "lower CX_THREADS, or point CX_TEMP_DIR to a disk with room, and run again."
         )
     return ""
 

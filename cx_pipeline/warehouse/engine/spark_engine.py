@@ -14,6 +14,7 @@ import hmac
 import logging
 import os
 import shutil
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -62,6 +63,10 @@ _KEY_COLUMNS = ("profile_key", "contact_point_key")
 
 class CatalogueNotOwnError(RuntimeError):
     """A cluster's catalogue has tables of others where this data folder's would stand."""
+
+
+class EngineLostError(RuntimeError):
+    """Spark's Java process ended in the middle of a build."""
 
 
 class SparkEngine:
@@ -117,14 +122,46 @@ class SparkEngine:
             _bring_to_the_past(folder)
         with connect(settings) as connection:
             _export(connection, settings, folder)
-        self._open(settings, folder)
         try:
-            yield
+            with self.watched():
+                self._open(settings, folder)
+                yield
         finally:
             _sweep(folder)
             # The views of what was built anew still name the files that are gone.
             with connect(settings):
                 pass
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Say that Spark is gone instead of what became of it.
+
+        Raises:
+            EngineLostError: Its process has ended.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self._is_lost():
+                raise EngineLostError(
+                    "Spark's Java process ended in the middle of the build: it was killed, or its "
+                    "memory did not do. Readers keep what was published before. Raise "
+                    "CX_MEMORY_LIMIT or lower CX_THREADS if memory it was, and run again; "
+                    "logs/spark.log in the data folder has what it said."
+                ) from error
+            raise
+
+    def _is_lost(self) -> bool:
+        # A cluster's session has no process here.
+        context = getattr(self._session, "_sc", None)
+        if context is None:
+            return False
+        try:
+            # Its sockets close a moment before it is gone.
+            context._gateway.proc.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """Ask over the session that dbt uses too."""
@@ -314,6 +351,8 @@ def _start(settings: Settings) -> SparkSession:
         builder = _configured(builder, session | _local_options(settings))
     # What fails is raised; pyspark would print it as JSON besides.
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
+    # So would py4j when the JVM is gone, under no name of its own.
+    logging.getLogger().addFilter(lambda record: "py4j" not in record.pathname)
     # dbt-spark asks each session for Hive, which a cluster's does not let it have.
     warnings.filterwarnings("ignore", message="Failed to set spark.sql.catalogImplementation")
     settings.log_dir.mkdir(parents=True, exist_ok=True)
@@ -435,7 +474,8 @@ def _send_translated(
     manager: SparkConnectionManager, sql: str, *arguments: Any, **named: Any
 ) -> Any:
     """Send a statement of dbt's as Spark understands it: the one place, for every method."""
-    return _send(manager, ENGINE.translated(sql), *arguments, **named)
+    with ENGINE.watched():
+        return _send(manager, ENGINE.translated(sql), *arguments, **named)
 
 
 SparkConnectionManager.add_query = _send_translated
