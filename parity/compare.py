@@ -3,8 +3,8 @@
 Reads:     warehouse.duckdb of two data folders; Spark's tables are views in it
 Keeps out: building them (`run`)
 
-Rows have no order. Numbers that are doubles on either side may differ by 1e-9 of their size, for a
-sum of doubles depends on the order in which it was made; everything else must be the same value.
+Rows have no order. Doubles may differ by 1e-9 of their size, or by 1e-12, for a sum of doubles
+depends on the order in which it was made; everything else must be the same value of the same type.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,10 @@ import duckdb
 import pyarrow as pa
 
 TOLERANCE = 1e-9
+LEAST_TOLERANCE = 1e-12
+"""Where a sum should come to nothing, its last bits have no size to be measured by."""
+SAME_TYPES = ({"UUID", "VARCHAR"}, {"INTEGER", "BIGINT"})
+"""Types that stand for each other in a warehouse: Spark has no uuid, and counts in BIGINT."""
 SHOWN_DIFFERENCES = 5
 """How many differences of one table are shown; all are counted."""
 
@@ -57,7 +61,7 @@ def compare_files(
     keys: Mapping[str, Sequence[str]],
     *,
     prefix: str = "",
-    with_types: bool = False,
+    is_published: bool = False,
 ) -> list[Compared]:
     """Compare every table of the rooms in two DuckDB files.
 
@@ -65,10 +69,10 @@ def compare_files(
         left: A warehouse or a published file.
         right: The same of the other engine.
         rooms: The schemas to compare.
-        keys: Columns that identify a row, by `<room>.<table>`; a table without is compared by its
-            whole rows.
+        keys: Columns that identify a row, by `<room>.<table>`; for a table without, the first
+            columns that do, else all.
         prefix: Stands before the tables' names in the result.
-        with_types: Whether a column of another type is a difference.
+        is_published: Whether types that stand for each other are a difference all the same.
     """
     with (
         duckdb.connect() as connection,
@@ -87,17 +91,19 @@ def compare_files(
                 if columns:
                     connection.register(name, _rows_of(file, table, columns))
             found = _compare_table(connection, table, *sides, keys.get(table, ()))
-            if with_types:
-                found = _with_types(found, *sides)
-            compared.append(replace(found, table=prefix + table))
+            compared.append(replace(_with_types(found, *sides, is_published), table=prefix + table))
         return compared
 
 
-def _with_types(found: Compared, left: dict[str, str], right: dict[str, str]) -> Compared:
+def _with_types(
+    found: Compared, left: dict[str, str], right: dict[str, str], is_exact: bool
+) -> Compared:
     differences = [
-        Difference(found.table, "(type)", name, kind, right[name])
-        for name, kind in left.items()
-        if right.get(name, kind) != kind
+        Difference(found.table, "(type)", name, left[name], right[name])
+        for name in left
+        if name in right
+        and left[name] != right[name]
+        and (is_exact or not _stand_for_each_other(left[name], right[name]))
     ]
     return replace(
         found,
@@ -149,10 +155,16 @@ def _compare_table(
     if not left or not right:
         return Compared(table, *counts, len(differences), tuple(differences))
     shared = [name for name in left if name in right]
-    key = [name for name in key if name in shared]
+    # Doubles that differ in their last bits would not find each other.
+    exact = [name for name in shared if not {left[name], right[name]} & {"DOUBLE", "FLOAT"}]
+    key = [name for name in key if name in exact]
+    if not exact:
+        told = Difference(table, "(columns)", "(key)", ", ".join(left), ", ".join(right))
+        return Compared(table, *counts, len(differences) + 1, (*differences, told))
     if not key or not _is_unique(connection, key):
-        # Doubles that differ in their last bits would not find each other.
-        key = [name for name in shared if "DOUBLE" not in (left[name], right[name])]
+        # A table's first columns say what a row of it is.
+        starts = (exact[:size] for size in range(1, len(exact)))
+        key = next((start for start in starts if _is_unique(connection, start)), exact)
     others = [name for name in shared if name not in key]
     rows = {
         side: f"select *, row_number() over (partition by {_listed(key)} "
@@ -171,7 +183,7 @@ def _compare_table(
     shown_key = "concat_ws(', ', " + ", ".join(
         f"'{name}=' || coalesce(cast(coalesce(cast(\"left {name}\" as varchar), "
         f"cast(\"right {name}\" as varchar)) as varchar), 'null')"
-        for name in key[:4]
+        for name in key
     )
     selects = [
         f"select {shown_key}) as key, '(row)' as column_name, "
@@ -184,6 +196,7 @@ def _compare_table(
         f"coalesce(cast(\"right {name}\" as varchar), 'null') from paired "
         f"where left_row is not null and right_row is not null and not {_same(name, left, right)}"
         for name in others
+        if _stand_for_each_other(left[name], right[name])
     ]
     found = connection.execute(
         f"select *, count(*) over () from ({' union all '.join(selects)}) "
@@ -192,6 +205,10 @@ def _compare_table(
     differences += [Difference(table, *row[:4]) for row in found]
     total = len(differences) - len(found) + (found[0][4] if found else 0)
     return Compared(table, *counts, total, tuple(differences))
+
+
+def _stand_for_each_other(left: str, right: str) -> bool:
+    return left == right or {left, right} in SAME_TYPES
 
 
 def _is_unique(connection: duckdb.DuckDBPyConnection, key: Sequence[str]) -> bool:
@@ -214,14 +231,13 @@ def _text(alias: str, name: str) -> str:
 def _same(name: str, left: dict[str, str], right: dict[str, str]) -> str:
     sides = f'"left {name}"', f'"right {name}"'
     kinds = left[name], right[name]
-    if "DOUBLE" in kinds or "FLOAT" in kinds:
-        a, b = (f"cast({side} as double)" for side in sides)
-        close = f"abs({a} - {b}) <= {TOLERANCE} * greatest(1, abs({a}), abs({b}))"
-        return f"coalesce({close}, {a} is not distinct from {b})"
-    if kinds[0] != kinds[1] and all(
-        kind.startswith(("DECIMAL", "HUGEINT", "BIGINT", "INTEGER")) for kind in kinds
-    ):
-        sides = tuple(f"cast({side} as decimal(38, 9))" for side in sides)
-    elif kinds[0] != kinds[1]:
+    if kinds[0] != kinds[1]:
         sides = tuple(f"cast({side} as varchar)" for side in sides)
-    return f"({sides[0]} is not distinct from {sides[1]})"
+    is_same = f"{sides[0]} is not distinct from {sides[1]}"
+    if kinds[0] == kinds[1] and kinds[0] in ("DOUBLE", "FLOAT"):
+        a, b = sides
+        size = f"greatest(abs({a}), abs({b}))"
+        close = f"abs({a} - {b}) <= greatest({LEAST_TOLERANCE}, {TOLERANCE} * {size})"
+        # DuckDB holds NaN for equal to NaN, and infinity for no greater than infinity.
+        is_same += f" or coalesce(isfinite({a}) and isfinite({b}) and {close}, false)"
+    return f"({is_same})"
