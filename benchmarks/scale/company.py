@@ -1,6 +1,7 @@
 """A company's year and the day after it, as Parquet exports of 12 sources, made by DuckDB.
 
-Writes:    <folder>/year/<source>/<table>/*.parquet, <folder>/day/... of the same shape, made.json
+Writes:    <folder>/year/<source>/<table>/*.parquet, <folder>/day/... of the same shape, made.json;
+           made_by, a hash of this file: another company is made anew
 Every value follows from a hash of row number and salt: the same size gives the same rows on every
 machine, and chunks are made side by side. A chunk is written aside and renamed, so that a killed
 run goes on where it stopped, and a size that was made before is not made again.
@@ -14,8 +15,10 @@ contacts of the day are up to 20 days late.
 Keeps out: realism beyond what costs time (that is cx_pipeline/demo).
 """
 
+import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -568,7 +571,15 @@ def make_company(folder: Path, contacts: int, threads: int) -> dict[str, int]:
     Returns:
         Rows of `year` and `day` over all exports.
     """
-    done = folder / "made.json"
+    done, made_by = folder / "made.json", folder / "made_by"
+    this = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    if not made_by.exists() or made_by.read_text() != this:
+        # Rows of another company must not stand beside these.
+        for name in ("year", "day"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        done.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        made_by.write_text(this)
     if done.exists():
         return json.loads(done.read_text())
     rows = {}

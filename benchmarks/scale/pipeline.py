@@ -45,6 +45,9 @@ def run_cx(config_dir: str, select: list[str], started_at: float) -> dict[str, A
         config_dir: The company's config.
         select: The rooms to run, everything when empty.
         started_at: When the process was started, in seconds since 1970.
+
+    Raises:
+        RuntimeError: The run failed.
     """
     from cx_pipeline.cli import app
     from cx_pipeline.serving import publish
@@ -74,15 +77,16 @@ def run_cx(config_dir: str, select: list[str], started_at: float) -> dict[str, A
     arguments = ["run", "--config", config_dir, "--data", str(settings.data_dir)]
     for room in select:
         arguments += ["--select", room]
-    # A failed check is told by exit code 1, but the tables are there: the publication tells.
     with resident_memory() as samples:
         code = app(arguments, standalone_mode=False)
     seconds = time.time() - started_at
+    # A failed check is told by exit code 1 too, but then there is a new publication.
+    published = settings.serving_dir / "bi.duckdb"
+    if code and not (published.exists() and published.stat().st_mtime >= started_at):
+        raise RuntimeError(f"cx run ended with {code} and published nothing")
     log = read_event_log(settings)
     python = {room: covered_seconds(intervals) for room, intervals in log.bodies.items()}
     in_script = {name for name in ended if name.split(".")[2] in SCRIPT_NODES}
-    if not select and not (settings.serving_dir / "bi.duckdb").exists():
-        raise RuntimeError(f"cx run ended with {code} and published nothing")
     return {
         "seconds": seconds,
         "exit_code": code or 0,

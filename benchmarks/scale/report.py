@@ -60,6 +60,7 @@ def ran_out_at(rows: list[Row], engine: str, contacts: int, memory_gib: float) -
         row["contacts"]
         for row in rows
         if row["engine"] == engine
+        and row["stage"] in ("full build", "whole")
         and row["outcome"] == "out of memory"
         and row["contacts"] < contacts
         and row["memory_limit_gib"] >= memory_gib
@@ -86,20 +87,35 @@ def agree(rows: list[Row], contacts: int, console: Console) -> bool:
     return is_same
 
 
+def ratios(rows: list[Row]) -> dict[tuple[int, str, str], float]:
+    """Return how often the script's seconds each whole takes, by contacts, engine and stage.
+
+    The peers read the exports; so the landing, which does, counts with the full build.
+    """
+    seconds = {
+        (row["contacts"], row["engine"], row["stage"]): row["seconds"]
+        for row in rows
+        if row["outcome"] == "done" and row["seconds"]
+    }
+    compared = {(engine, stage) for engine, stage, _ in _SERIES.values() if "day" not in stage}
+    found = {}
+    for (contacts, engine, stage), taken in seconds.items():
+        script = seconds.get((contacts, SCRIPT, "whole"))
+        if script and (engine, stage) in compared:
+            landing = seconds.get((contacts, OURS, "landing"), 0) if stage == "full build" else 0
+            found[contacts, engine, stage] = (landing + taken) / script
+    return found
+
+
 def table(rows: list[Row]) -> list[tuple[str, ...]]:
     """Return the header and one row per size, engine and stage."""
     lines = [
         ("contacts", "engine", "stage", "seconds", "rows/s/core", "peak GiB", "disk GiB", "ratio")
     ]
-    script = {
-        row["contacts"]: row["seconds"]
-        for row in rows
-        if (row["engine"], row["stage"], row["outcome"]) == (SCRIPT, "whole", "done")
-    }
+    beside = ratios(rows)
     for row in rows:
-        is_done, beside = row["outcome"] == "done", script.get(row["contacts"])
-        is_whole = row["stage"] in {stage for _, stage, _ in _SERIES.values()}
-        is_compared = is_whole and "increment" not in row["stage"]
+        is_done = row["outcome"] == "done"
+        ratio = beside.get((row["contacts"], row["engine"], row["stage"]))
         lines.append(
             (
                 f"{row['contacts']:,}",
@@ -109,7 +125,7 @@ def table(rows: list[Row]) -> list[tuple[str, ...]]:
                 _shown(row["rows_per_second_per_core"], ",d"),
                 _shown(row["peak_memory_gib"], ".1f"),
                 _shown(row["disk_gib"], ".2f"),
-                f"{row['seconds'] / beside:.1f}x" if is_done and is_compared and beside else "",
+                f"{ratio:.1f}x" if ratio else "",
             )
         )
     return lines
@@ -130,11 +146,7 @@ def draw(rows: list[Row], path: Path) -> None:
     """Draw time, memory and the ratio to the script against size; a cross is out of memory."""
     mpl.use("Agg")
     figure, (time, memory, ratio) = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
-    script = {
-        row["contacts"]: row["seconds"]
-        for row in rows
-        if (row["engine"], row["stage"], row["outcome"]) == (SCRIPT, "whole", "done")
-    }
+    beside = ratios(rows)
     for label, (engine, stage, colour) in _SERIES.items():
         mine = [row for row in rows if (row["engine"], row["stage"]) == (engine, stage)]
         done = [row for row in mine if row["outcome"] == "done"]
@@ -148,14 +160,8 @@ def draw(rows: list[Row], path: Path) -> None:
             [(r["contacts"], r["peak_memory_gib"]) for r in done if r["peak_memory_gib"]],
         )
         _crosses(memory, colour, [(row["contacts"], row["peak_memory_gib"]) for row in dead])
-        if "increment" not in stage:
-            compared = [row for row in done if row["contacts"] in script]
-            _line(
-                ratio,
-                label,
-                colour,
-                [(row["contacts"], row["seconds"] / script[row["contacts"]]) for row in compared],
-            )
+        keys = [(row["contacts"], engine, stage) for row in done]
+        _line(ratio, label, colour, [(key[0], beside[key]) for key in keys if key in beside])
     limits = {row["memory_limit_gib"] for row in rows}
     for limit in limits:
         memory.axhline(limit, color="#888888", linewidth=0.8, linestyle="--")

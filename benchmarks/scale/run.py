@@ -8,7 +8,9 @@ The exports of a size stay in data/scale/<contacts>; what the engines write is r
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -36,7 +38,13 @@ SHARE_FOR_THE_ENGINE = 0.7
 """Of the memory limit, for the engines that can be told (DuckDB, Spark's heap): what lies outside
 their accounts needs the rest."""
 
-_OUT_OF_MEMORY = ("OutOfMemory", "Out of Memory", "MemoryError", "memory allocation of")
+_OUT_OF_MEMORY = (
+    *("OutOfMemory", "Out of Memory", "MemoryError", "memory allocation of"),
+    # What `cx run` makes of it.
+    "The engine's memory (",
+)
+_OUT_OF_DISK = ("No space left", "failed to offload")
+"""The second is DuckDB's, which calls a full disk of what it spills out of memory too."""
 
 
 class FailedError(RuntimeError):
@@ -75,24 +83,27 @@ def measure_within(contender: Contender, memory_gib: float, timeout: float) -> d
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        while child.poll() is None:
-            size = _resident_bytes(child.pid)
-            peak = max(peak, size)
-            if size > memory_gib * GIB:
-                outcome = "out of memory"
-            elif time.time() - began > timeout:
-                outcome = "out of time"
-            if outcome:
+        try:
+            while child.poll() is None and not outcome:
+                size = _resident_bytes(child.pid)
+                peak = max(peak, size)
+                if size > memory_gib * GIB:
+                    outcome = "out of memory"
+                elif time.time() - began > timeout:
+                    outcome = "out of time"
+                else:
+                    time.sleep(0.1)
+        finally:
+            # Also when this process is told to end: nobody else would watch its memory.
+            if child.poll() is None:
                 os.killpg(child.pid, 9)
                 child.wait()
-                break
-            time.sleep(0.1)
     seconds = time.time() - began
     text = log.read_text(errors="replace")
     if not outcome and (child.returncode or not answer.exists()):
         # The kernel kills with 9 what takes the last of the machine's memory.
         is_memory = child.returncode == -9 or any(word in text for word in _OUT_OF_MEMORY)
-        if not is_memory:
+        if not is_memory or any(word in text for word in _OUT_OF_DISK):
             raise FailedError(f"{contender.name} ended with {child.returncode}:\n{text[-4000:]}")
         outcome = "out of memory"
     if outcome:
@@ -207,18 +218,19 @@ class Bench:
 
     def year_and_day(self) -> Iterator[Row]:
         """Measure `cx run`: landing, the year on an empty warehouse, the day after."""
-        data_dir = self.folder / "cx"
+        data_dir, stage = self.folder / "cx", "landing"
         shutil.rmtree(data_dir, ignore_errors=True)
         try:
             self._hand_over(self.folder, "year", data_dir)
             found = self._cx(data_dir, "sources")
             yield self.row(
                 OURS,
-                "landing",
+                stage,
                 seconds=found["python_rooms"]["sources"],
                 peak_bytes=found["peak_bytes"],
                 disk_bytes=_size(data_dir / "lake"),
             )
+            stage = "full build"
             found = self._cx(data_dir)
             counted = measure_within(
                 Contender(
@@ -230,13 +242,14 @@ class Bench:
                 self.memory_gib,
                 self.timeout,
             )
-            yield from self._rows_of(found, data_dir, "full build", self.contacts, counted)
+            yield from self._rows_of(found, data_dir, stage, self.contacts, counted)
+            stage = "one-day increment"
             self._hand_over(self.folder, "day", data_dir)
             found = self._cx(data_dir)
             day = max(self.contacts // company.DAYS, 1)
-            yield from self._rows_of(found, data_dir, "one-day increment", day, {})
+            yield from self._rows_of(found, data_dir, stage, day, {})
         except Stopped as stopped:
-            yield self._stopped_row(OURS, "full build", stopped)
+            yield self._stopped_row(OURS, stage, stopped)
         finally:
             for made in (data_dir, self.folder / "counting"):
                 shutil.rmtree(made, ignore_errors=True)
@@ -313,6 +326,14 @@ def main(
     write_docs: Annotated[bool, typer.Option(help="Also write docs/benchmarks.md.")] = False,
 ) -> None:
     """Measure the pipeline and its peers on one size; show all sizes measured so far."""
+    engines = engine or [OURS, *PEERS]
+    for name in engines:
+        if name not in (OURS, *PEERS):
+            raise typer.BadParameter(f"choose among {', '.join((OURS, *PEERS))}", param_hint=name)
+    if "Spark" in engines and not (shutil.which("java") or os.environ.get("JAVA_HOME")):
+        raise typer.BadParameter("it needs Java 17 or newer", param_hint="Spark")
+    # What measures is told to end: so is what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     threads = len(os.sched_getaffinity(0))
     folder = scratch or PROJECT_DIR / "data" / "scale"
     bench = Bench(contacts, folder, memory_gib, timeout, threads)
@@ -320,7 +341,8 @@ def main(
     rows = company.make_company(bench.folder, contacts, threads)
     console.print(f"{rows['year']:,} rows of the year, {rows['day']:,} of the day after")
     RESULTS_DIR.mkdir(parents=True, exist_ok=True)
-    for name in engine or [OURS, *PEERS]:
+    failed = False
+    for name in engines:
         console.print(f"Measuring {name}")
         smaller = report.ran_out_at(report.read_rows(RESULTS_DIR), name, contacts, memory_gib)
         if smaller:
@@ -328,7 +350,14 @@ def main(
             measured = [bench.row(name, "full build" if name == OURS else "whole", outcome=outcome)]
         else:
             ours = chain(bench.start_ups(), bench.year_and_day())
-            measured = list(ours if name == OURS else bench.peer(name))
+            try:
+                measured = list(ours if name == OURS else bench.peer(name))
+            except FailedError as error:
+                # The others are measured all the same; what this one had before stays.
+                console.print(f"[red]failed[/red] {name}")
+                console.print(str(error), markup=False, highlight=False)
+                failed = True
+                continue
         path = RESULTS_DIR / f"scale-{contacts}-{name.replace(' ', '-').lower()}.json"
         path.write_text(json.dumps(measured, indent=1))
     measured = report.read_rows(RESULTS_DIR)
@@ -336,7 +365,7 @@ def main(
     report.draw(measured, RESULTS_DIR / "scale.png")
     if write_docs:
         report.write_page(measured)
-    if not report.agree(measured, contacts, console):
+    if not report.agree(measured, contacts, console) or failed:
         raise typer.Exit(1)
 
 

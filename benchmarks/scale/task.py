@@ -183,7 +183,12 @@ class Steps:
             "seconds": sum(self.seconds.values()),
             "steps": self.seconds,
             "totals": {name: int(totals[name]) for name in TOTALS},
-            "disk_bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+            # What they share is in each: some keep steps on the way there, the script does not.
+            "disk_bytes": sum(
+                path.stat().st_size
+                for name in ("touchpoints", "sessions", "customers")
+                for path in (*folder.glob(f"{name}.parquet"), *folder.glob(f"{name}/*.parquet"))
+            ),
         }
 
 

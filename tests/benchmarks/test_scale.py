@@ -1,6 +1,7 @@
 """The benchmark at scale, at a tiny size: do all come to the same, what is a failure?"""
 
 import json
+import os
 from importlib import import_module
 from pathlib import Path
 
@@ -62,13 +63,32 @@ def test_the_script_counts_what_the_company_is_said_to_be(script):
     assert 0.05 < totals["anonymous_touchpoints"] / totals["touchpoints"] < 0.12
 
 
-def test_a_second_address_is_a_second_customer_until_the_link_of_the_day(exports, tmp_path):
-    year = exports / "year" / "crm" / "second_addresses"
-    day = exports / "day" / "crm" / "second_addresses"
-    linked = duckdb.execute(f"select crm_id from '{year}/*.parquet'").fetchall()
-    later = duckdb.execute(f"select crm_id from '{day}/*.parquet'").fetchall()
-    assert linked
-    assert not set(linked) & set(later)
+def test_a_second_address_is_a_second_customer_until_the_link_of_the_day(tmp_path, monkeypatch):
+    (export,) = (one for one in company.EXPORTS if one.table == "second_addresses")
+    monkeypatch.setattr(company, "EXPORTS", (export,))
+    company.make_company(tmp_path, 1_000_000, threads=2)
+    linked, later = (
+        set(
+            duckdb.execute(
+                f"select crm_id from '{tmp_path / part}/crm/second_addresses/*.parquet'"
+            ).fetchall()
+        )
+        for part in ("year", "day")
+    )
+    assert len(linked) > len(later) > 0
+    assert not linked & later
+
+
+def test_a_company_of_other_code_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(company, "EXPORTS", company.EXPORTS[:1])
+    made = company.make_company(tmp_path, CONTACTS, threads=1)
+    (path,) = (tmp_path / "year").rglob("*.parquet")
+    path.write_text("of before")
+    assert company.make_company(tmp_path, CONTACTS, threads=1) == made
+    assert path.read_text() == "of before"
+    (tmp_path / "made_by").write_text("other code")
+    assert company.make_company(tmp_path, CONTACTS, threads=1) == made
+    assert duckdb.execute(f"select count(*) from '{path}'").fetchone() > (0,)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +118,38 @@ def test_the_pipeline_agrees_with_the_script_and_its_rows_are_whole(exports, scr
         assert set(row) >= SAID | FIGURES
         assert row["outcome"] == "done"
         assert row["seconds"] > 0
+
+
+def test_a_run_that_is_refused_is_no_result(exports, tmp_path):
+    from benchmarks.scale.run import FailedError
+
+    measured = bench(tmp_path)
+    data_dir = tmp_path / "cx"
+    measured._hand_over(exports, "year", data_dir)
+    (data_dir / "serving").mkdir()
+    (data_dir / "serving" / "bi.duckdb").touch()
+    os.utime(data_dir / "serving" / "bi.duckdb", (0, 0))
+    (data_dir / "config" / "sources.yml").write_text("sources: none")
+    with pytest.raises(FailedError, match="published nothing"):
+        measured._cx(data_dir)
+
+
+def test_the_landing_counts_in_the_ratio_to_the_script():
+    rows = [
+        {"contacts": 1, "engine": engine, "stage": stage, "outcome": "done", "seconds": seconds}
+        for engine, stage, seconds in (
+            ("DuckDB script", "whole", 10),
+            ("cx-pipeline", "landing", 5),
+            ("cx-pipeline", "full build", 55),
+            ("cx-pipeline", "one-day increment", 7),
+            ("pandas", "whole", 25),
+        )
+    ]
+    assert report.ratios(rows) == {
+        (1, "DuckDB script", "whole"): 1,
+        (1, "cx-pipeline", "full build"): 6,
+        (1, "pandas", "whole"): 2.5,
+    }
 
 
 def test_who_takes_more_than_the_limit_is_a_row_and_no_crash(exports):
