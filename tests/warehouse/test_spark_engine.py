@@ -77,7 +77,10 @@ def settings(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         patch.setenv("CX_IDENTITY_KEY", "key of the test suite")
         patch.setenv("CX_SPARK_REMOTE", cluster)
         patch.setenv("CX_ENGINE", "spark")
-        patch.delenv("SPARK_REMOTE", raising=False)
+        for name in ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED"):
+            # The engine and pyspark set them; the patch takes away again what it knows.
+            patch.setenv(name, "")
+            patch.delenv(name)
         settings = load_settings(data_dir=tmp_path_factory.mktemp("o'brien") / "data")
         settings.data_dir.mkdir()
         with connect(settings) as connection:
