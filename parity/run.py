@@ -128,6 +128,7 @@ def _report(found: Sequence[Compared], left_out: Sequence[str]) -> bool:
         f"{equal} of {len(compared)} tables are equal, {rows:,} rows; not compared are "
         f"{len(found) - len(compared)} that only say how far an increment came",
         highlight=False,
+        soft_wrap=True,
     )
     return bool(rows) and equal == len(compared)
 

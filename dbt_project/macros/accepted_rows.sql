@@ -126,10 +126,10 @@
     {%- if is_incremental() -%}
     select
         {{ rows }}.*,
-        list_distinct(list_filter(
+        list_sort(list_distinct(list_filter(
             list_append(held.previous_{{ parent }}s, held.{{ parent }}),
             lambda previous: previous <> coalesce({{ rows }}.{{ parent }}, '')
-        )) as previous_{{ parent }}s,
+        ))) as previous_{{ parent }}s,
     from {{ rows }}
     left join {{ this }} as held
         on {{ rows }}.{{ key }} = held.{{ key }}

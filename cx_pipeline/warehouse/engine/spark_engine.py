@@ -195,7 +195,8 @@ class SparkEngine:
                     f"the Spark cluster's catalogue has {', '.join(others[:3])}"
                     f"{' and others' * (len(others) > 3)}, which is not of this data folder; "
                     f"nothing was touched. The schemas {', '.join(ROOMS)} must be for this data "
-                    "folder alone: give CX_SPARK_REMOTE a cluster whose catalogue has them free."
+                    "folder alone: drop there what nobody needs, or give CX_SPARK_REMOTE the "
+                    "address of another cluster."
                 )
             for name, _ in left:
                 session.sql(f"drop table {name}")
