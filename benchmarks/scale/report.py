@@ -195,7 +195,10 @@ def write_page(rows: list[Row]) -> None:
     header, *lines = table([row for row in rows if row["stage"] in kept])
     text = ["| " + " | ".join(header) + " |", "|---:|---|---|" + "---:|" * (len(header) - 3)]
     text += ["| " + " | ".join(line) + " |" for line in lines]
-    told = "; ".join(sorted({f"{row['date']} on {row['machine']}" for row in rows}))
+    measured = {(row["contacts"], row["date"], row["machine"]) for row in rows}
+    told = "; ".join(
+        f"{size:,} contacts {date} on {machine}" for size, date, machine in sorted(measured)
+    )
     before, after = page.split(BEGIN)[0], page.split(END)[1]
     middle = [
         f"Measured {told}.",
