@@ -88,7 +88,7 @@ def agree(rows: list[Row], contacts: int, console: Console) -> bool:
 
 
 def ratios(rows: list[Row]) -> dict[tuple[int, str, str], float]:
-    """Return how often the script's seconds each whole takes, by contacts, engine and stage.
+    """Return how many times the script's seconds each whole takes, by contacts, engine and stage.
 
     The peers read the exports; so the landing, which does, counts with the full build.
     """

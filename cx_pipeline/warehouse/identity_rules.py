@@ -131,7 +131,7 @@ def blocked_patterns(rules: IdentityRules) -> dict[str, str]:
     """Return one regular expression per identifier type that matches its blocked values.
 
     It is to be matched against the whole value, in any case. Types without any blocked value have
-    no entry. The syntax is the part that RE2 (DuckDB) and Java (Spark) share.
+    no entry. The syntax is RE2's, on every engine.
     """
     expressions = {}
     for name, rule in rules.identifiers.items():
