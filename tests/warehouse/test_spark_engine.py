@@ -1,6 +1,7 @@
 """What Spark makes of our SQL and of a cluster's catalogue, on a cluster of this machine."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -20,9 +21,11 @@ from dbt.adapters.spark.session import Cursor  # noqa: E402
 from pyspark.sql import SparkSession  # noqa: E402
 
 from cx_pipeline.settings import Settings, load_settings  # noqa: E402
+from cx_pipeline.warehouse.engine import EngineMissingError  # noqa: E402
 from cx_pipeline.warehouse.engine.spark_engine import (  # noqa: E402
     ENGINE,
     CatalogueNotOwnError,
+    SparkEngine,
 )
 from cx_pipeline.warehouse.session import connect  # noqa: E402
 
@@ -126,6 +129,30 @@ def building(settings: Settings, refusal: str, from_the_future: Path) -> Iterato
 def test_a_catalogue_with_tables_of_others_is_refused_and_keeps_them(refusal):
     assert "catalogue has staging.`of_another_team`, which is not of this data folder" in refusal
     assert "CX_SPARK_REMOTE" in refusal
+
+
+@pytest.mark.parametrize(
+    ("remote", "said"),
+    [
+        ("our-cluster", "no Spark Connect address as sc://host:15002"),
+        ("sc://127.0.0.1:99999", "No Spark cluster answers at 127.0.0.1: Port out of range"),
+        # Nobody listens on the port that is reserved for nobody.
+        ("sc://127.0.0.1:1/;token=s3cret", "No Spark cluster answers at 127.0.0.1: "),
+    ],
+)
+def test_a_cluster_that_does_not_answer_is_named_at_once_and_its_token_is_not(
+    tmp_path, monkeypatch, remote, said
+):
+    monkeypatch.setenv("CX_IDENTITY_KEY", "key of the test suite")
+    elsewhere = load_settings(data_dir=tmp_path).model_copy(update={"spark_remote": remote})
+    with connect(elsewhere) as connection:
+        connection.execute("create table sources.loads (load_id bigint, is_complete boolean)")
+    with (
+        pytest.raises(EngineMissingError, match=re.escape(said)) as refused,
+        SparkEngine().building(elsewhere, full_refresh=False),
+    ):
+        pass
+    assert "s3cret" not in str(refused.value)
 
 
 def test_dbt_sends_to_the_session_that_has_the_functions(building):

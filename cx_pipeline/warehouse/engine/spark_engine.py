@@ -14,6 +14,7 @@ import hmac
 import logging
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import warnings
@@ -55,6 +56,8 @@ from pyspark.sql import SparkSession  # noqa: E402
 _DONE = "_SUCCESS"
 _VERSION = "%Y%m%dT%H%M%S%f"
 """Name of a version: when it was made, UTC; macros/engine/spark_tables.sql writes it too."""
+_ANSWER_SECONDS = 10
+_CLUSTER_REMEDY = "Is CX_SPARK_REMOTE right, and the cluster running?"
 _LEAST_MEMORY_BYTES = 512 * 1000**2
 """Spark refuses a heap below 450 MiB, and Java's is some per cent less than it is told."""
 _KEY_COLUMNS = ("profile_key", "contact_point_key")
@@ -345,6 +348,7 @@ def _start(settings: Settings) -> SparkSession:
     }
     builder = SparkSession.builder.appName("cx-pipeline")
     if settings.spark_remote:
+        _expect_answer(settings.spark_remote)
         # dbt-spark opens a session of its own, which is this one if pyspark hears of a cluster.
         os.environ["SPARK_REMOTE"] = settings.spark_remote
         builder = _configured(builder.remote(settings.spark_remote), session)
@@ -364,13 +368,34 @@ def _start(settings: Settings) -> SparkSession:
             return builder.getOrCreate()
     except (PySparkException, Py4JError) as error:
         said = str(error).strip().splitlines()[0]
+        # Behind a cluster's address may stand a token.
+        said = said.replace(settings.spark_remote or "\0", "CX_SPARK_REMOTE")
         if settings.spark_remote:
-            remedy = f"Is CX_SPARK_REMOTE={settings.spark_remote} right, and the cluster running?"
+            remedy = _CLUSTER_REMEDY
         else:
             java = environment_value("JAVA_HOME")
             where = f"in JAVA_HOME={java}" if java else "of `java` on the PATH"
             remedy = f"It needs Java 17 or newer, here that {where}; {log} has what it said."
         raise EngineMissingError(f"Spark did not start: {said} {remedy}") from error
+
+
+def _expect_answer(remote: str) -> None:
+    """Try the cluster's port: Spark's client would try it in silence for minutes.
+
+    Raises:
+        EngineMissingError: It is no such address, or nobody listens there.
+    """
+    address = urlsplit(remote)
+    if address.scheme != "sc" or not address.hostname:
+        raise EngineMissingError("CX_SPARK_REMOTE is no Spark Connect address as sc://host:15002.")
+    try:
+        # The port that an address means when it names none.
+        place = (address.hostname, address.port or 15002)
+        socket.create_connection(place, timeout=_ANSWER_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise EngineMissingError(
+            f"No Spark cluster answers at {address.hostname}: {error}. {_CLUSTER_REMEDY}"
+        ) from error
 
 
 def _configured(builder: Any, options: dict[str, str]) -> Any:
