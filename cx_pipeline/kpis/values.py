@@ -81,9 +81,9 @@ def compute(con: duckdb.DuckDBPyConnection, kpis: list[Kpi], queries: list[KpiQu
             where
                 list_contains($1, kpi)
                 and period_grain <> 'total'
+                -- Not before what was found: where nothing was counted, nothing was.
                 and period_start < (
-                    select max(found.period_start) from found
-                    where (found.kpi, found.period_grain) = (kept.kpi, kept.period_grain)
+                    select date_trunc(kept.period_grain, as_of_date) from journey.as_of
                 )
             order by all
             """,

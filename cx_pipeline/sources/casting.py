@@ -25,7 +25,8 @@ _WIDE = ("HUGEINT", "UHUGEINT", "UBIGINT")
 _FLOATING = ("DOUBLE", "FLOAT")
 # BigQuery writes `2026-01-02 10:00:00 UTC`.
 _OFFSET = r":[0-9.]+ *([Zz]|UTC|[+-][0-9]{2}:?([0-9]{2})?)$"
-_DECIMAL_COMMA = r"[+-]?([0-9]+|[0-9]{1,3}([. ][0-9]{3})+)(,[0-9]+)?"
+# 0.500 is no 500: a thousands group never begins with 0.
+_DECIMAL_COMMA = r"[+-]?([0-9]+|[1-9][0-9]{0,2}([. ][0-9]{3})+)(,[0-9]+)?"
 
 
 class NotConvertibleError(ValueError):
@@ -62,6 +63,10 @@ class Cast:
             reason = f"{name}: not a valid {self.column.data_type}"
             found.append((f"{typed} is null and {given} is not null", reason))
         is_fact = self.column.data_type == "timestamp" and name not in MAY_LIE_AHEAD
+        if self.column.data_type in ("timestamp", "date"):
+            # 31.01.26 is read as a day of the year 26, which no format with %Y refuses.
+            found.append((f"{typed} < '1000-01-01'", f"{name}: its year has not four digits"))
+            found.append((f"not isfinite({typed})", f"{name}: not a valid {self.column.data_type}"))
         if is_fact or name in FACT_DATES:
             found.append((f"{typed} > _loaded_at + interval 1 day", f"{name}: in the future"))
         return found
@@ -156,7 +161,7 @@ def _to_timestamp(
         micros = f"try_cast(try_cast({given} as decimal(28, 6)) * {factor} as bigint)"
         return f"try(make_timestamp({micros}))", True
     if kind == "VARCHAR" and mapping.format:
-        return _coalesced([_parsed(given, form, zone) for form in mapping.format]), True
+        return _first_of([_parsed(given, form, zone) for form in mapping.format]), True
     if kind == "VARCHAR":
         with_offset = f"make_timestamp(epoch_us(try_cast({given} as timestamptz)))"
         as_written = _in_utc(f"try_cast({given} as timestamp)", zone)
@@ -174,7 +179,12 @@ def _to_timestamp(
 def _parsed(given: str, form: str, zone: str) -> str:
     """Return a time that is read by its strptime format, in UTC."""
     parsed = f"try_strptime({given}, {text_literal(form)})"
-    return f"make_timestamp(epoch_us({parsed}))" if "%z" in form else _in_utc(parsed, zone)
+    return f"make_timestamp(epoch_us({parsed}))" if _has_zone(form) else _in_utc(parsed, zone)
+
+
+def _has_zone(form: str) -> bool:
+    """Whether a strptime format reads an offset or the name of a zone: DuckDB gives TIMESTAMPTZ."""
+    return re.search("%[zZ]", form.replace("%%", "")) is not None
 
 
 def _in_utc(local: str, zone: str) -> str:
@@ -190,13 +200,26 @@ def _in_utc(local: str, zone: str) -> str:
 def _to_date(
     given: str, kind: str, mapping: ColumnMapping, column: Column, zone: str
 ) -> tuple[str, bool]:
+    there = text_literal(zone)
     if kind == "VARCHAR" and mapping.format:
-        forms = [f"try_strptime({given}, {text_literal(form)})::date" for form in mapping.format]
-        return _coalesced(forms), True
+        parsed = {form: f"try_strptime({given}, {text_literal(form)})" for form in mapping.format}
+        days = [
+            f"timezone({there}, {time})::date" if _has_zone(form) else f"{time}::date"
+            for form, time in parsed.items()
+        ]
+        return _first_of(days), True
     if kind == "VARCHAR":
-        return f"try_cast({given} as date)", True
+        with_offset = f"timezone({there}, try_cast({given} as timestamptz))::date"
+        # A cast to a date would pass over whatever stands behind it.
+        as_written = f"try_cast({given} as timestamp)::date"
+        has_offset = f"regexp_matches({given}, {text_literal(_OFFSET)})"
+        return (
+            f"case when length({given}) <= 10 then try_cast({given} as date) "
+            f"when {has_offset} then {with_offset} else {as_written} end",
+            True,
+        )
     if kind == "TIMESTAMP WITH TIME ZONE":
-        return f"timezone({text_literal(zone)}, {given})::date", False
+        return f"timezone({there}, {given})::date", False
     if kind.startswith("TIMESTAMP") or kind == "DATE":
         return f"{given}::date", False
     raise _refuse(kind, column, "make it a date in the expression, such as make_date(y, m, d).")
@@ -208,7 +231,8 @@ def _number_text(given: str, mapping: ColumnMapping) -> str:
     `12.50` in a file with decimal commas is not 1250: what does not look like one is no number.
     """
     if mapping.decimal == ".":
-        return given
+        # DuckDB takes 12_50 for 1250.
+        return f"case when not contains({given}, '_') then {given} end"
     plain = f"replace(replace(replace({given}, '.', ''), ' ', ''), ',', '.')"
     return f"case when regexp_full_match({given}, {text_literal(_DECIMAL_COMMA)}) then {plain} end"
 
@@ -263,8 +287,12 @@ def _to_boolean(
     raise _refuse(kind, column, "the expression must give true or false.")
 
 
-def _coalesced(options: list[str]) -> str:
-    return options[0] if len(options) == 1 else f"coalesce({', '.join(options)})"
+def _first_of(times: list[str]) -> str:
+    """Return the first time or date that a format gives, with a year of four digits if one does."""
+    if len(times) == 1:
+        return times[0]
+    plausible = [f"case when {time} >= '1000-01-01' then {time} end" for time in times]
+    return f"coalesce({', '.join([*plausible, *times])})"
 
 
 def is_risky(expression: str) -> bool:
@@ -274,5 +302,5 @@ def is_risky(expression: str) -> bool:
 
 _RISKY = (
     r"::(?!\s*(varchar|text)\b)|(?<!try_)\bcast\s*\(|(?<!try_)\bstrptime\s*\(|\bmake_|\berror\s*\("
-    r"|\bto_timestamp\s*\("
+    r"|\bto_timestamp\s*\(|->|\bjson"
 )

@@ -51,9 +51,14 @@ def open_database(url: str, base: Path) -> Iterator[Database]:
     """
     try:
         parsed = make_url(url)
-    except SQLAlchemyError as error:
-        raise SourceUnreachableError(f"`url:` is not an SQLAlchemy URL ({error})") from None
-    if parsed.drivername == "sqlite":
+    except (SQLAlchemyError, ValueError):
+        # What was wrong with it may quote a part of the password.
+        raise SourceUnreachableError(
+            "`url:` is not an SQLAlchemy URL such as postgresql://reader:${PASSWORD}@erp/prod; "
+            "in a user's name or password write @ : / as %40 %3A %2F.",
+            may_pass=False,
+        ) from None
+    if parsed.get_backend_name() == "sqlite":
         with _sqlite(parsed, base) as database:
             yield database
     elif parsed.get_backend_name() == "postgresql":
@@ -177,10 +182,15 @@ class _PostgreSql:
         return self._schema(relation).names
 
     def stream(self, relation: str, where: str) -> pa.RecordBatchReader:
+        schema = self._schema(relation)
+        money = self._money(relation, schema)
         columns = []
-        for item in self._schema(relation):
+        for item in schema:
             name = self.quoted(item.name)
-            columns.append(name if _is_plain(item.type) else f"{name}::text as {name}")
+            if item.name in money:
+                columns.append(f"{name}::numeric::text as {name}")
+            else:
+                columns.append(name if _is_plain(item.type) else f"{name}::text as {name}")
         # Open for as long as the connection: a cursor that is forgotten ends its stream.
         cursor = self._open_things.enter_context(self._connection.cursor())
         cursor.execute(f"select {', '.join(columns)} from {relation}{_condition(where)}")
@@ -188,6 +198,25 @@ class _PostgreSql:
 
     def quoted(self, name: str) -> str:
         return _double_quoted(name)
+
+    def _money(self, relation: str, schema: pa.Schema) -> set[str]:
+        """Return the columns of type money, which Arrow gets as a whole number of cents."""
+        names = [item.name for item in schema if pa.types.is_int64(item.type)]
+        if not names:
+            return set()
+        is_money = ", ".join(
+            "(select coalesce(nullif(typbasetype, 0), oid) from pg_type "
+            f"where oid = pg_typeof(row_of.{self.quoted(name)})) = 'money'::regtype"
+            for name in names
+        )
+        with self._connection.cursor() as cursor:
+            # An empty table has no row whose types could be asked for.
+            cursor.execute(
+                f"select {is_money} from (select 1) as one "
+                f"left join (select * from {relation} limit 1) as row_of on true"
+            )
+            row = cursor.fetchone()
+        return {name for name, found in zip(names, row, strict=True) if found}
 
 
 class _AnyOther:
@@ -223,10 +252,20 @@ def _without_first_row(reader: pa.RecordBatchReader, cursor: Any) -> Iterator[pa
 
 def _as_text(chunk: Sequence[Any], schema: pa.Schema) -> pa.RecordBatch:
     columns = [
-        pa.array([None if value is None else str(value) for value in column], type=pa.string())
+        pa.array([_text(value) for value in column], type=pa.string())
         for column in zip(*chunk, strict=True)
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            # A key in binary, such as a uuid of 16 bytes.
+            return value.hex()
+    return None if value is None else str(value)
 
 
 def _is_plain(kind: pa.DataType) -> bool:

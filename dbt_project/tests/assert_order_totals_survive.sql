@@ -5,7 +5,8 @@
     },
 ) }}
 
--- No order of a known customer is lost or counted twice on the way to the customer 360.
+-- No order of a known customer is lost or counted twice on the way to the customer 360. One that a
+-- till with a wrong clock dated after the as-of day counts when its day has come.
 with of_orders as (
     select
         count(*) as order_count,
@@ -13,6 +14,8 @@ with of_orders as (
     from {{ ref("orders") }} as orders
     inner join {{ source("identity", "customer_xref") }} as customer_xref
         on orders.profile_key = customer_xref.profile_key
+    inner join {{ ref("as_of") }} as as_of
+        on orders.event_date <= as_of.as_of_date
     where
         customer_xref.is_current
         and customer_xref.is_known

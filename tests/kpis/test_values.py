@@ -203,11 +203,25 @@ def test_the_same_rows_give_the_same_table(house, target_dir):
     assert contents[0] == contents[1]
 
 
+def test_a_snapshot_of_nothing_keeps_the_months_before(house, target_dir):
+    kpis, queries = read_queries(target_dir)
+    compute(house, kpis, queries)
+    house.execute("update journey.as_of set as_of_date = date '2026-03-10'")
+    house.execute("delete from kpis.segment_sizes")
+    for _ in range(2):
+        compute(house, kpis, queries)
+        assert house.execute(
+            "select distinct period_start::varchar from kpis.kpi_values "
+            "where kpi = 'segment_members' and period_grain = 'month'"
+        ).fetchall() == [("2026-02-01",)]
+
+
 def test_a_snapshot_keeps_the_months_before_as_they_were(house, target_dir):
     kpis, queries = read_queries(target_dir)
     compute(house, kpis, queries)
     for table in ("customer_counts", "consent_coverage", "segment_sizes"):
         house.execute(f"update kpis.{table} set as_of_date = date '2026-03-10'")
+    house.execute("update journey.as_of set as_of_date = date '2026-03-10'")
     house.execute("update kpis.customer_counts set customer_count = customer_count + 1")
     house.execute("delete from journey.orders where event_date < date '2026-02-01'")
     contents = []

@@ -107,6 +107,64 @@ def test_formats_of_a_country_are_read_as_the_mapping_says(site: Site) -> None:
     ) == [(datetime.fromisoformat("2026-01-01 23:30"), "2026-01-02", Decimal("1234567.89"), [])]
 
 
+NO_YEAR = "its year has not four digits"
+
+
+@pytest.mark.parametrize(
+    ("given", "forms", "utc", "problem"),
+    [
+        # CET is an hour ahead of UTC, whatever the zone of the source.
+        ("2026-01-31 10:00:00 CET", '"%Y-%m-%d %H:%M:%S %Z"', "2026-01-31 09:00", None),
+        ("Sat, 31 Jan 2026 10:00:00 GMT", '"%a, %d %b %Y %H:%M:%S %Z"', "2026-01-31 10:00", None),
+        ("31.01.26 10:00", '["%d.%m.%Y %H:%M", "%d.%m.%y %H:%M"]', "2026-01-31 15:00", None),
+        ("31.01.2026 10:00", '["%d.%m.%Y %H:%M", "%d.%m.%y %H:%M"]', "2026-01-31 15:00", None),
+        ("31.01.26 10:00", '"%d.%m.%Y %H:%M"', None, NO_YEAR),
+        ("01/02/26 10:00", None, None, NO_YEAR),
+        ("0001-01-01 00:00:00", None, None, NO_YEAR),
+        ("infinity", None, None, "not a valid timestamp"),
+    ],
+)
+def test_a_time_of_another_shape_is_read_right_or_set_aside(
+    site: Site, given: str, forms: str | None, utc: str | None, problem: str | None
+) -> None:
+    form = f", format: {forms}" if forms else ""
+    mapping = _order(ordered_at=f"{{expression: placed{form}}}")
+    made, problems = _one(site, "placed", given, mapping, "America/New_York")
+    if problem:
+        assert f"ordered_at: {problem}" in problems
+    else:
+        assert (made, problems) == (datetime.fromisoformat(utc or ""), [])
+
+
+@pytest.mark.parametrize(
+    ("given", "form", "day"),
+    [
+        ("2026-02-01", None, "2026-02-01"),
+        ("2026-02-01 10:00", None, "2026-02-01"),
+        # As JavaScript writes midnight of the first of February in Copenhagen.
+        ("2026-01-31T23:00:00.000Z", None, "2026-02-01"),
+        ("2026-01-31T23:00:00+0000", '"%Y-%m-%dT%H:%M:%S%z"', "2026-02-01"),
+        ("2026-02-01 to 2026-02-04", None, None),
+        ("26-02-01", None, "set aside"),
+        ("infinity", None, "set aside"),
+    ],
+)
+def test_a_date_is_the_day_in_the_zone_of_the_source(
+    site: Site, given: str, form: str | None, day: str | None
+) -> None:
+    form = f", format: {form}" if form else ""
+    mapping = _order(promised_delivery_date=f"{{expression: promised{form}}}")
+    made, problems = _one(site, "promised", given, mapping, "Europe/Copenhagen")
+    if day in (None, "set aside"):
+        assert problems != []
+    else:
+        assert (made.isoformat(), problems) == (day, [])
+    site.ask("set timezone = 'America/New_York'")
+    assert site.ask("select promised_delivery_date, _problems from sources.orders") == [
+        (made, problems)
+    ]
+
+
 @pytest.mark.parametrize(
     ("unit", "given"),
     [("seconds", 1767348000), ("seconds", "1767348000.0"), ("milliseconds", 1767348000000)],
@@ -129,6 +187,8 @@ def test_a_number_since_1970_is_utc_whatever_the_zone(site: Site, unit: str, giv
         ("12,50", ".", None),
         ("12.50", ",", None),
         ("1.23", ",", None),
+        ("0.500", ",", None),
+        ("12_50", ".", None),
         ("12 kr", ".", None),
         ("99999999999999999999", ".", None),
         # More places than the contract has are rounded, halves away from zero.

@@ -265,6 +265,8 @@ def test_a_query_may_stand_for_a_table(site: Site) -> None:
         ("postgresql://u:${CX_TEST_PASSWORD}@localhost:1/x", "table: t", "does not answer"),
         ("nosuch://x", "table: t", "does not answer"),
         ("not a url", "table: t", "not an SQLAlchemy URL"),
+        ("mysql://u:p@s:${CX_TEST_PASSWORD}@localhost/x", "table: t", "as %40 %3A %2F"),
+        ("sqlite+pysqlite:///../in/nothing.sqlite", "table: t", "there is no SQLite file"),
     ],
 )
 def test_a_source_that_fails_says_why_and_the_others_go_on(
@@ -312,9 +314,13 @@ def test_postgresql_lands_with_its_types_and_by_cursor(
     _run(
         postgresql,
         "drop table if exists orders",
+        "drop domain if exists price",
+        "create domain price as money",
         "create table orders (id bigint, placed timestamp, amount numeric(12, 2), "
+        "fee money, tip price, "
         "updated_at timestamptz, tags text[], extra jsonb, address inet, uid uuid, flag boolean)",
-        "insert into orders select i, '2026-01-02 10:00', i / 4.0, '2026-01-02 10:00+00', "
+        "insert into orders select i, '2026-01-02 10:00', i / 4.0, 4.5::numeric::money, "
+        "1234.56::numeric::money, '2026-01-02 10:00+00', "
         "array['a', 'b'], '{\"k\": 1}', '127.0.0.1', gen_random_uuid(), true "
         "from generate_series(1, 100000) as i",
     )
@@ -326,9 +332,9 @@ def test_postgresql_lands_with_its_types_and_by_cursor(
         "where order_id = '3'"
     ) == [("3", "2026-01-02 09:00:00", 0.75)]
     assert site.ask(
-        "select tags, extra::varchar, address, typeof(uid), typeof(flag) "
+        "select tags, extra::varchar, address, typeof(uid), typeof(flag), fee, tip "
         "from raw_erp.orders limit 1"
-    ) == [("{a,b}", '{"k": 1}', "127.0.0.1/32", "UUID", "BOOLEAN")]
+    ) == [("{a,b}", '{"k": 1}', "127.0.0.1/32", "UUID", "BOOLEAN", "4.50", "1234.56")]
     _run(
         postgresql,
         "insert into orders (id, placed, amount, updated_at) values "

@@ -14,6 +14,12 @@ with order_lines as (
     where order_lines.quantity > 0
 ),
 
+-- They are few, and what an order that has not come yet holds counts.
+cancelled_orders as (
+    select orders.order_id from {{ ref("orders") }} as orders
+    where orders.is_cancelled
+),
+
 touched_profiles as (
     select * from {{ ref("int_customer_360__touched_profiles") }}
 ),
@@ -31,6 +37,9 @@ customer_lines as (
     from order_lines
     inner join touched_profiles
         on order_lines.profile_key = touched_profiles.profile_key
+    left join cancelled_orders
+        on order_lines.order_id = cancelled_orders.order_id
+    where cancelled_orders.order_id is null
 ),
 
 lines_by_customer as (
