@@ -81,7 +81,7 @@ def compute(con: duckdb.DuckDBPyConnection, kpis: list[Kpi], queries: list[KpiQu
             where
                 list_contains($1, kpi)
                 and period_grain <> 'total'
-                -- Not before what was found: where nothing was counted, nothing was.
+                -- By the day, not by what was found: that may be nothing.
                 and period_start < (
                     select date_trunc(kept.period_grain, as_of_date) from journey.as_of
                 )

@@ -58,7 +58,7 @@ def open_database(url: str, base: Path) -> Iterator[Database]:
             "in a user's name or password write @ : / as %40 %3A %2F.",
             may_pass=False,
         ) from None
-    if parsed.get_backend_name() == "sqlite":
+    if parsed.drivername == "sqlite":
         with _sqlite(parsed, base) as database:
             yield database
     elif parsed.get_backend_name() == "postgresql":

@@ -194,6 +194,18 @@ def test_the_data_folder_may_have_an_apostrophe(site: Site, tmp_path: Path) -> N
     assert _ids(site, 2) == ["2"]
 
 
+def test_bytes_of_a_database_without_a_driver_of_its_own_are_text_or_hexadecimal(
+    site: Site,
+) -> None:
+    site.configure(_config("sqlite+pysqlite:///{config_dir}/../in/erp.sqlite"))
+    rows = (f"insert into orders values ({n}, null, x'{n}0{n}0ff', null)" for n in (1, 2))
+    text = "insert into orders values (3, null, x'6869', null)"
+    site.write_sqlite("erp.sqlite", CREATE, *rows, text)
+    site.load()
+    found = [row[0] for row in site.ask("select amount from raw_erp.orders order by id")]
+    assert found == ["1010ff", "2020ff", "hi"]
+
+
 def test_sqlite_values_of_any_type_in_one_column_are_kept(site: Site) -> None:
     site.configure(_config(SQLITE))
     values = ("'ten'", "1.25", "3", "null", "x'6869'", "99999999999")
@@ -266,7 +278,6 @@ def test_a_query_may_stand_for_a_table(site: Site) -> None:
         ("nosuch://x", "table: t", "does not answer"),
         ("not a url", "table: t", "not an SQLAlchemy URL"),
         ("mysql://u:p@s:${CX_TEST_PASSWORD}@localhost/x", "table: t", "as %40 %3A %2F"),
-        ("sqlite+pysqlite:///../in/nothing.sqlite", "table: t", "there is no SQLite file"),
     ],
 )
 def test_a_source_that_fails_says_why_and_the_others_go_on(

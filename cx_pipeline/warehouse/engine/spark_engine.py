@@ -368,9 +368,9 @@ def _start(settings: Settings) -> SparkSession:
             return builder.getOrCreate()
     except (PySparkException, Py4JError) as error:
         said = str(error).strip().splitlines()[0]
-        # Behind a cluster's address may stand a token.
-        said = said.replace(settings.spark_remote or "\0", "CX_SPARK_REMOTE")
         if settings.spark_remote:
+            # Behind a cluster's address may stand a token.
+            said = said.replace(settings.spark_remote, "CX_SPARK_REMOTE")
             remedy = _CLUSTER_REMEDY
         else:
             java = environment_value("JAVA_HOME")

@@ -14,7 +14,7 @@ with order_lines as (
     where order_lines.quantity > 0
 ),
 
--- They are few, and what an order that has not come yet holds counts.
+-- The lines of an order that has not arrived yet count, so it is those of cancelled ones that go.
 cancelled_orders as (
     select orders.order_id from {{ ref("orders") }} as orders
     where orders.is_cancelled
