@@ -275,7 +275,7 @@ def _mappings(
         if source.is_database or not table.is_query_over_tables:
             relation = relations.get((source_name, table_name))
         else:
-            relation = query_relation(source_name, source, table, entries, relations)
+            relation = query_relation(connection, source_name, source, table, entries, relations)
             if relation:
                 check_query(connection, settings, source_name, table_name, relation)
         if relation is None:
@@ -299,6 +299,7 @@ def _mappings(
 
 
 def query_relation(
+    connection: duckdb.DuckDBPyConnection,
     source_name: str,
     source: SourceConfig,
     table: TableConfig,
@@ -308,19 +309,42 @@ def query_relation(
     """Return a `query:` over the other tables of its source, None while one has no rows.
 
     Of a file that was landed more than once the query sees the last version only; a join would
-    otherwise see each of its rows several times.
+    otherwise see each of its rows several times. Not so of the table whose rows the result's are:
+    a row that its file no longer has stays, as in every table.
     """
     query = (table.query or "").strip().rstrip(";")
-    named = []
+    tables: dict[str, str] = {}
     for other, other_table in source.tables.items():
         if other_table.files and re.search(rf"\b{other}\b", query):
             relation = relations.get((source_name, other))
             if relation is None:
                 return None
-            old = _superseded(entries, source_name, other)
-            condition = f" where (_load_id, _file) not in ({old})" if old else ""
-            named.append(f"{quoted(other)} as (select * from ({relation}){condition})")
-    return f"with {', '.join(named)} select * from ({query})" if named else None
+            tables[other] = f"select * from ({relation})"
+    if not tables:
+        return None
+    for other, rows in tables.items():
+        old = _superseded(entries, source_name, other)
+        if old and not _passes_on_rows(connection, query, tables, other):
+            tables[other] = f"{rows} where (_load_id, _file) not in ({old})"
+    return _over(query, tables)
+
+
+def _over(query: str, tables: dict[str, str]) -> str:
+    """Return the query over these tables, a select each."""
+    named = ", ".join(f"{quoted(name)} as ({rows})" for name, rows in tables.items())
+    return f"with {named} select * from ({query})"
+
+
+def _passes_on_rows(
+    connection: duckdb.DuckDBPyConnection, query: str, tables: dict[str, str], name: str
+) -> bool:
+    """Whether the `_file` of the query's result is this table's: of another type if it is there."""
+    marked = tables | {name: f"select * replace ([_file] as _file) from ({tables[name]})"}
+    try:
+        described = connection.execute(f"describe {_over(query, marked)}").fetchall()
+    except duckdb.Error:
+        return False
+    return ("_file", "VARCHAR[]") in {row[:2] for row in described}
 
 
 def _superseded(entries: Sequence[Entry], source_name: str, table_name: str) -> str:
@@ -584,12 +608,10 @@ def _try_expressions(
     )
     loads = {load.load_id for load in lake.loads() if load.is_complete}
     for item in mapped:
-        risky = {
-            name: given.expression
-            for name, given in item.mapping.columns.items()
-            if is_risky(given.expression)
-        }
-        if not risky:
+        if not any(
+            entity == item.entity.name and is_risky(expression)
+            for entity, _, expression, _ in expressions_of(item.table)
+        ):
             continue
         words = repr((item.source_name, item.table_name, item.entity.name, item.mapping))
         mapping = hashlib.sha256(words.encode()).hexdigest()
@@ -599,7 +621,7 @@ def _try_expressions(
         fresh = sorted(loads - {row[0] for row in rows})
         if not fresh:
             continue
-        _try_on_rows(connection, settings, item, risky, fresh)
+        _try_on_rows(connection, settings, item, fresh)
         connection.execute(
             "insert into sources.tried_mappings select $1, unnest($2)", [mapping, fresh]
         )
@@ -609,35 +631,45 @@ def _try_on_rows(
     connection: duckdb.DuckDBPyConnection,
     settings: Settings,
     item: Mapped,
-    risky: dict[str, str],
     loads: Sequence[int],
 ) -> None:
-    condition = f"_load_id in ({', '.join(map(str, loads))})"
-    if item.mapping.where:
-        condition += f" and ({item.mapping.where})"
-    grouped = ", ".join(f"({expression})" for expression in item.mapping.group_by)
+    mapping = item.mapping
+    of_loads = f"where _load_id in ({', '.join(map(str, loads))})"
+    counted = of_loads + (f" and ({mapping.where})" if mapping.where else "")
+    grouped = ", ".join(f"({expression})" for expression in mapping.group_by)
     group_by = f" group by {grouped}, _load_id" if grouped else ""
+    columns = [(("columns", name), given.expression) for name, given in mapping.columns.items()]
 
-    def run(expressions: Sequence[str]) -> None:
+    def run(expressions: Sequence[str], clauses: str) -> None:
         values = ", ".join(
             f"({expression}) as tried_{i}" for i, expression in enumerate(expressions)
         )
         hashes = ", ".join(f"bit_xor(hash(tried_{i}))" for i in range(len(expressions)))
-        rows = f"select {values} from {item.relation} where {condition}{group_by}"
+        rows = f"select {values} from {item.relation} {clauses}"
         connection.execute(f"select {hashes} from ({rows})").fetchall()
 
-    try:
-        run(list(risky.values()))
-    except duckdb.Error:
-        for name, expression in risky.items():
-            try:
-                run([expression])
-            except duckdb.Error as error:
-                # The error's text quotes a value of a row, which may be personal.
-                fault = (
-                    f"`{expression}` fails on a row ({type(error).__name__}); leave the cast to "
-                    "the contract, which sets bad rows aside, or use try_cast."
-                )
-                place = item.place("columns", name)
-                raise config_error(sources_path(settings), [(place, fault)]) from None
-        raise
+    # In the order in which a query evaluates them: each is tried where those before it hold.
+    for expressions, clauses in (
+        ([(("where",), mapping.where)] if mapping.where else [], of_loads),
+        ([(("group_by",), expression) for expression in mapping.group_by], counted),
+        (columns, counted + group_by),
+    ):
+        risky = [(place, text) for place, text in expressions if is_risky(text)]
+        if not risky:
+            continue
+        try:
+            run([text for _, text in risky], clauses)
+        except duckdb.Error:
+            for place, text in risky:
+                try:
+                    run([text], clauses)
+                except duckdb.Error as error:
+                    # The error's text quotes a value of a row, which may be personal.
+                    fault = (
+                        f"`{text}` fails on a row ({type(error).__name__}); use try_cast, or, in a "
+                        "column, leave the cast to the contract, which sets bad rows aside."
+                    )
+                    raise config_error(
+                        sources_path(settings), [(item.place(*place), fault)]
+                    ) from None
+            raise

@@ -367,6 +367,34 @@ def test_a_query_sees_only_the_last_version_of_a_file(site: Site) -> None:
     assert site.ask("select total_amount::int from sources.orders") == [(20,)]
 
 
+def test_a_row_that_its_file_no_longer_has_stays_in_a_query(site: Site) -> None:
+    site.configure(QUERY_CONFIG)
+    site.write("payments.csv", "order_no,amount\n1,10\n2,20\n")
+    for orders in ("1,2026-01-02\n2,2026-01-02\n", "2,2026-01-03\n"):
+        site.write("orders.csv", f"order_no,placed\n{orders}")
+        site.load()
+    assert site.ask(
+        "select order_id, ordered_at::date::varchar, total_amount::int, _load_id "
+        "from sources.orders order by all"
+    ) == [("1", "2026-01-02", 10, 1), ("2", "2026-01-02", 20, 1), ("2", "2026-01-03", 20, 2)]
+
+
+def test_a_query_can_say_that_a_row_joined_later_is_news(site: Site) -> None:
+    newer = QUERY_CONFIG.replace(
+        "select orders.*, paid.total",
+        "select orders.* replace (greatest(orders._load_id, paid._load_id) as _load_id), total",
+    ).replace("as total from", "as total, max(_load_id) as _load_id from")
+    site.configure(newer)
+    site.write("orders.csv", "order_no,placed\n1,2026-01-02\n")
+    site.write("payments-1.csv", "order_no,amount\n")
+    site.load()
+    site.write("payments-2.csv", "order_no,amount\n1,20\n")
+    site.load()
+    assert site.ask("select total_amount::int, _file, _load_id from sources.orders") == [
+        (20, "orders.csv", 2)
+    ]
+
+
 def test_a_query_waits_for_its_tables(site: Site) -> None:
     site.configure(QUERY_CONFIG)
     site.write("orders.csv", "order_no,placed\n1,2026-01-02\n")
@@ -497,6 +525,27 @@ def test_an_expression_that_may_raise_is_tried_once_a_load(site: Site) -> None:
     site.write("2.csv", "order_no,email,amount,placed\n2,a@x.dk,oops,2026-01-02\n")
     with pytest.raises(ConfigError, match="fails on a row"):
         site.load()
+
+
+@pytest.mark.parametrize(
+    ("mapping", "place"),
+    [
+        (_order() + "            where: amount::integer > 0\n", "where"),
+        (
+            _order(order_id="min(order_no)", ordered_at="min(placed)", total_amount="'1'")
+            + "            group_by: amount::integer\n",
+            "group_by",
+        ),
+    ],
+)
+def test_a_row_on_which_a_condition_fails_is_told_without_its_values(
+    site: Site, mapping: str, place: str
+) -> None:
+    site.configure(shop_config("files: '*.csv'", mapping))
+    site.write("1.csv", "order_no,email,amount,placed\n1,a@x.dk,secret,2026-01-02\n")
+    with pytest.raises(ConfigError, match=rf"order\.{place}: `.*` fails on a row") as error:
+        site.load()
+    assert "secret" not in str(error.value)
 
 
 def test_config_stands_as_tables(site: Site) -> None:
