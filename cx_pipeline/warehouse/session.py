@@ -207,6 +207,9 @@ def normalise_phone(value: str | None, country: str | None) -> str | None:
     """
     if not value:
         return None
+    # 4520304050.0 of an export whose column had an empty value; the 0 is no digit of the number.
+    if value.endswith(".0") and value[:-2].isdecimal():
+        value = value[:-2]
     country = country.strip().upper() if country else None
     number = value.translate(_PUNCTUATION)
     dialling = _dialling_of(country) if country else None

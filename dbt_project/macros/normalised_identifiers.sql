@@ -18,11 +18,18 @@
 {%- endmacro %}
 
 
-{# Lower case and plausible, else null: one @, a dot behind it, no blanks. #}
+{#
+    Lower case and plausible, else null: one @, a dot behind it, no blanks. Marks that nobody sees
+    (Cf: U+200B, a soft hyphen), which come along from web pages, are taken out.
+#}
 {% macro normalised_email(value='email') -%}
+    {%- set plausible = '[^@\\s\\p{Cf}]+@[^@\\s\\p{Cf}]+\\.[^@\\s\\p{Cf}]+' -%}
+    {%- set visible = "regexp_replace(" ~ value ~ ", '\\p{Cf}+', '', 'g')" -%}
     case
-            when regexp_full_match(trim({{ value }}), '[^@\s]+@[^@\s]+\.[^@\s]+')
+            when regexp_full_match(trim({{ value }}), '{{ plausible }}')
                 then {{ not_blocked('email', 'lower(trim(' ~ value ~ '))') }}
+            when regexp_full_match(trim({{ visible }}), '{{ plausible }}')
+                then {{ not_blocked('email', 'lower(trim(' ~ visible ~ '))') }}
         end
 {%- endmacro %}
 

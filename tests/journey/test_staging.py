@@ -294,11 +294,17 @@ def test_a_number_read_without_parsing_is_read_as_parsing_reads_it():
     before = _parsed_phone.cache_info()
     for _ in range(20_000):
         number, country = written(dice), dice.choice(countries)
+        if number.endswith(".0"):
+            continue
         assert normalise_phone(number, country) == parsed(number, country), (number, country)
     after = _parsed_phone.cache_info()
     parsings = after.hits + after.misses - before.hits - before.misses
     assert 20_000 - parsings > 2_000
     assert normalise_phone("20 30 40 50", " dk ") == "+4520304050"
+
+
+def test_a_phone_number_that_pandas_made_a_fraction_of_has_no_digit_more():
+    assert normalise_phone("8123456.0", "SE") == normalise_phone("8123456", "SE") == "+468123456"
 
 
 def test_the_phone_function_of_sql_is_never_given_a_null_and_never_gives_one(tmp_path):
