@@ -85,7 +85,8 @@ def keys_of(manifest: dict) -> dict[str, list[str]]:
     keys: dict[str, list[str]] = {}
     for node in nodes.values():
         tested = nodes.get(node.get("attached_node") or "")
-        if tested and (node.get("test_metadata") or {}).get("name") == "unique":
+        name = (node.get("test_metadata") or {}).get("name")
+        if tested and name in ("primary_key", "unique"):
             # Of a row or of pasted texts: what is no column of the table falls away.
             words = re.findall(r"\w+", node["test_metadata"]["kwargs"]["column_name"])
             keys.setdefault(f"{tested['schema']}.{tested['name']}", words)

@@ -25,7 +25,7 @@ sources:
               email: mail
               country: "'{country}'"
 """
-REPEATED_KEY = "unique_stg_contacts_contact_id"
+REPEATED_KEY = "primary_key_stg_contacts_contact_id"
 
 
 class Story:

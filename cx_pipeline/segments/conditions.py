@@ -149,6 +149,7 @@ class OrderFilter(_JourneyFilter):
     is_on_time: bool | None = None
     is_delivered: bool | None = None
     is_returned: bool | None = None
+    is_refund: bool | None = None
     is_cancelled: bool | None = None
 
 

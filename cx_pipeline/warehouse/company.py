@@ -5,7 +5,7 @@ import hmac
 import os
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -35,7 +35,7 @@ class Company(BaseModel):
     country: str = Field(
         pattern="^[A-Z]{2}$", description="Region of phone numbers without a prefix."
     )
-    exchange_rates: dict[str, Decimal] = Field(
+    exchange_rates: dict[str, Annotated[Decimal, Field(gt=0)]] = Field(
         default_factory=dict, description="Units of base currency for one unit of another."
     )
     session_timeout_minutes: int = Field(

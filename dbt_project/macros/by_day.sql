@@ -60,7 +60,12 @@
 {%- endmacro %}
 
 
-{# An amount in the company's currency; null where config has no rate for the currency. #}
+{#
+    An amount in the company's currency, half a cent away from zero; null where config has no rate
+    for the currency. A double is a little below the half cent that it stands for, so cents are first
+    rounded at their sixth place: exact up to a thousand million. Decimals of 38 digits would be
+    exact, and take 3.2 microseconds a row instead of 0.05.
+#}
 {% macro in_base_currency(amount, rate) -%}
-    cast(round({{ amount }} * {{ rate }}, 2) as decimal(18, 2))
+    cast(round(round({{ amount }} * (100 * {{ rate }}), 6)) / 100 as decimal(18, 2))
 {%- endmacro %}

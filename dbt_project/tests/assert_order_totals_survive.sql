@@ -5,11 +5,11 @@
     },
 ) }}
 
--- No order of a known customer is lost or counted twice on the way to the customer 360. One that a
--- till with a wrong clock dated after the as-of day counts when its day has come.
+-- No order of a known customer, nor a refund, is lost or counted twice on the way to the customer
+-- 360. One that a till with a wrong clock dated after the as-of day counts when its day has come.
 with of_orders as (
     select
-        count(*) as order_count,
+        count(*) filter (where not coalesce(orders.is_refund, false)) as order_count,
         coalesce(sum(orders.total_amount_base), 0) as order_amount,
     from {{ ref("orders") }} as orders
     inner join {{ source("identity", "customer_xref") }} as customer_xref

@@ -18,12 +18,15 @@ from cx_pipeline.warehouse.project import load_manifest
 
 ROWS = {
     "journey.orders": """
-        ('o1', 'k1', date '2026-01-05', 'web', 's1', false, 100.00, true, false),
-        ('o2', 'k1', date '2026-01-20', 'web', 's1', false, 50.00, false, true),
-        ('o3', 'k2', date '2026-02-02', 'store', 's2', false, 30.00, null, false),
-        ('o4', null, date '2026-02-03', 'store', 's2', true, 999.00, null, false)
-        (order_id, profile_key, event_date, channel, store_id, is_cancelled, total_amount_base,
-         is_on_time, is_returned)""",
+        ('o1', 'k1', date '2026-01-05', 'web', 's1', false, false, 100.00, true, false),
+        ('o2', 'k1', date '2026-01-20', 'web', 's1', false, false, 50.00, false, true),
+        ('o3', 'k2', date '2026-02-02', 'store', 's2', false, false, 30.00, null, false),
+        ('o4', null, date '2026-02-03', 'store', 's2', true, false, 999.00, null, false),
+        -- A till takes goods back; the last one has no exchange rate.
+        ('o5', 'k2', date '2026-02-03', 'store', 's2', false, true, -12.00, null, false),
+        ('o6', 'k2', date '2026-02-03', 'store', 's2', false, false, null, null, false)
+        (order_id, profile_key, event_date, channel, store_id, is_cancelled, is_refund,
+         total_amount_base, is_on_time, is_returned)""",
     "journey.sessions": """
         ('s1', 'k1', date '2026-01-05', true), ('s2', 'k1', date '2026-01-06', false)
         (session_id, profile_key, event_date, has_order)""",
@@ -46,8 +49,8 @@ ROWS = {
         (case_id, profile_key, event_date, channel, category, first_response_minutes,
          resolution_hours, is_open, is_first_contact_resolution, reopened_count)""",
     "media.campaign_days": """
-        ('d1', date '2026-01-01', 'meta', 'm1', 10.00, 1000, 20, 1.0, 40.0),
-        ('d2', date '2026-01-02', 'google', 'g1', 20.00, 0, 0, 0.0, 0.0)
+        ('d1', date '2026-01-01', 'meta', '1', 10.00, 1000, 20, 1.0, 40.0),
+        ('d2', date '2026-01-02', 'google', '1', 20.00, 0, 0, 0.0, 0.0)
         (campaign_day_id, report_date, platform, campaign_id, spend_base, impressions, clicks,
          conversions, conversion_value_base)""",
     "customer_360.customers": """
@@ -126,17 +129,17 @@ def values(house, target_dir):
         ("first_contact_resolution_rate", 0.5, 1, 2, 2),
         ("reopen_rate", 0.25, 1, 4, 4),
         ("on_time_delivery_rate", 0.5, 1, 2, 2),
-        ("return_rate", 1 / 3, 1, 3, 3),
-        ("cancellation_rate", 0.25, 1, 4, 4),
-        ("orders", 4, None, None, 4),
-        ("revenue", 180, None, None, 3),
+        ("return_rate", 1 / 4, 1, 4, 4),
+        ("cancellation_rate", 0.2, 1, 5, 5),
+        ("orders", 5, None, None, 5),
+        ("revenue", 168, None, None, 4),
         ("average_order_value", 60, 180, 3, 3),
         ("sessions", 2, None, None, 2),
         ("order_session_rate", 0.5, 1, 2, 2),
         ("spend", 30, None, None, 2),
         ("claimed_return_on_ad_spend", 4 / 3, 40, 30, 2),
         ("cost_per_click", 1.5, 30, 20, 20),
-        ("return_on_own_orders", 6, 180, 30, 2),
+        ("return_on_own_orders", 5.6, 168, 30, 2),
         ("customers", 4, None, None, 4),
         ("reachable_share", 0.5, 2, 4, 4),
         # The trailing year is not added up over months: the last month holds.
@@ -155,12 +158,19 @@ def test_the_total_of_a_figure_is_what_the_rows_add_up_to(
 def test_a_figure_by_month_and_by_the_countries_of_its_facts(values):
     assert values("revenue", "month") == {
         "2026-01-01": (150, None, None, 2),
-        "2026-02-01": (30, None, None, 1),
+        "2026-02-01": (18, None, None, 2),
     }
     assert values("cancellation_rate", "month", "country") == {
         "DK": (0, 0, 2, 2),
         "SE": (0, 0, 1, 1),
-        "unknown": (1, 1, 1, 1),
+        "unknown": (0.5, 1, 2, 2),
+    }
+
+
+def test_campaigns_of_two_platforms_are_two_whatever_their_ids(values):
+    assert values("spend", "month", "campaign") == {
+        "google/1": (20, None, None, 1),
+        "meta/1": (10, None, None, 1),
     }
 
 

@@ -46,14 +46,21 @@ cases_by_customer as (
         round(avg(customer_cases.first_response_minutes), 2) as mean_first_response_minutes,
         round(avg(customer_cases.resolution_hours), 2) as mean_resolution_hours,
         max(customer_cases.event_date) as last_case_date,
+        -- In a struct: arg_max passes over a null, and would name an older case's category.
         arg_max(
-            customer_cases.category, row(customer_cases.opened_at, customer_cases.case_id)
-        ) as last_case_category,
-        arg_max(
-            customer_cases.channel, row(customer_cases.opened_at, customer_cases.case_id)
-        ) as last_case_channel,
+            struct_pack(category := customer_cases.category, channel := customer_cases.channel),
+            row(customer_cases.opened_at, customer_cases.case_id)
+        ) as last_case,
     from customer_cases
     group by customer_cases.customer_id
+),
+
+customer_case_summaries as (
+    select
+        cases_by_customer.* exclude (last_case),
+        cases_by_customer.last_case.category as last_case_category,
+        cases_by_customer.last_case.channel as last_case_channel,
+    from cases_by_customer
 )
 
-select * from cases_by_customer
+select * from customer_case_summaries

@@ -21,7 +21,13 @@ customer_contracts as (
         contracts.ends_date,
         contracts.started_date <= as_of.as_of_date
         and coalesce(contracts.ends_date >= as_of.as_of_date, true)
-        and coalesce(contracts.cancelled_date > as_of.as_of_date, true) as is_active,
+        and coalesce(contracts.cancelled_date > as_of.as_of_date, true)
+        -- A cancelled contract may run until a day to come; without one it has ended.
+        and coalesce(contracts.status <> 'ended', true)
+        and (
+            contracts.cancelled_date is not null
+            or coalesce(contracts.status not in ('cancelled', 'canceled'), true)
+        ) as is_active,
         date_diff('day', as_of.as_of_date, contracts.ends_date) as days_to_end,
     from contracts
     inner join touched_profiles

@@ -32,10 +32,11 @@ deliveries_by_customer as (
         count(customer_deliveries.is_on_time) as promised_delivery_count,
         count(*) filter (where not customer_deliveries.is_on_time) as late_delivery_count,
         max(customer_deliveries.days_late) as most_days_late,
+        -- In a struct: arg_max passes over a null, and would judge by an older delivery.
         arg_max(
-            customer_deliveries.is_on_time,
+            struct_pack(is_on_time := customer_deliveries.is_on_time),
             row(customer_deliveries.delivered_at, customer_deliveries.delivery_id)
-        ) as is_last_delivery_on_time,
+        ) as last_delivery,
     from customer_deliveries
     group by customer_deliveries.customer_id
 ),
@@ -61,7 +62,8 @@ delivered_or_returned as (
 customer_deliveries_and_returns as (
     select
         delivered_or_returned.customer_id,
-        deliveries_by_customer.* exclude (customer_id),
+        deliveries_by_customer.* exclude (customer_id, last_delivery),
+        deliveries_by_customer.last_delivery.is_on_time as is_last_delivery_on_time,
         returns_by_customer.* exclude (customer_id),
     from delivered_or_returned
     left join deliveries_by_customer

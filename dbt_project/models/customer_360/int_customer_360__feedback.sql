@@ -38,14 +38,15 @@ feedback_by_customer as (
         count(*) as feedback_count,
         count(*) filter (where customer_feedback.age_days < 365) as feedback_count_365d,
         count(*) filter (where customer_feedback.metric = 'rating') as review_count,
+        -- An answer on another scale than 0 to 10 has no group.
         arg_max(customer_feedback.score, customer_feedback.recency) filter (
-            where customer_feedback.metric = 'nps'
+            where customer_feedback.nps_group is not null
         ) as last_nps_score,
         arg_max(customer_feedback.nps_group, customer_feedback.recency) filter (
-            where customer_feedback.metric = 'nps'
+            where customer_feedback.nps_group is not null
         ) as last_nps_group,
         max(customer_feedback.event_date) filter (
-            where customer_feedback.metric = 'nps'
+            where customer_feedback.nps_group is not null
         ) as last_nps_date,
         -- Rounded: a sum of doubles differs in its last bits from run to run.
         round(
@@ -75,13 +76,25 @@ feedback_by_customer as (
         arg_max(customer_feedback.score, customer_feedback.recency) filter (
             where customer_feedback.metric = 'rating'
         ) as last_review_score,
-        arg_max(customer_feedback.normalised_score, customer_feedback.recency)
-            as last_normalised_score,
-        arg_max(customer_feedback.touchpoint, customer_feedback.recency)
-            as last_feedback_touchpoint,
+        -- In a struct: arg_max passes over a null, and would name an older answer's touchpoint.
+        arg_max(
+            struct_pack(
+                normalised_score := customer_feedback.normalised_score,
+                touchpoint := customer_feedback.touchpoint
+            ),
+            customer_feedback.recency
+        ) as last_feedback,
         max(customer_feedback.event_date) as last_feedback_date,
     from customer_feedback
     group by customer_feedback.customer_id
+),
+
+customer_feedback_summaries as (
+    select
+        feedback_by_customer.* exclude (last_feedback),
+        feedback_by_customer.last_feedback.normalised_score as last_normalised_score,
+        feedback_by_customer.last_feedback.touchpoint as last_feedback_touchpoint,
+    from feedback_by_customer
 )
 
-select * from feedback_by_customer
+select * from customer_feedback_summaries

@@ -20,10 +20,11 @@ customer_orders as (
         orders.store_id,
         orders.event_date,
         orders.ordered_at,
-        coalesce(orders.total_amount_base, 0) as amount,
+        orders.total_amount_base as amount,
         coalesce(orders.discount_amount, 0) > 0 as is_discounted,
         orders.coupon_code is not null as has_coupon,
         coalesce(orders.is_cancelled, false) as is_cancelled,
+        coalesce(orders.is_refund, false) as is_refund,
         coalesce(orders.is_returned, false) as is_returned,
         coalesce(orders.unit_count, 0) as unit_count,
         date_diff('day', orders.event_date, as_of.as_of_date) as age_days,
@@ -35,9 +36,28 @@ customer_orders as (
     where orders.event_date <= as_of.as_of_date
 ),
 
+-- Goods taken back at a till: the receipt lowers what was bought, and is no purchase.
 kept_orders as (
     select * from customer_orders
+    where not customer_orders.is_cancelled and not customer_orders.is_refund
+),
+
+amounts_by_customer as (
+    select
+        customer_orders.customer_id,
+        round(sum(customer_orders.unit_count), 3) as unit_count,
+        cast(sum(customer_orders.amount) as decimal(18, 2)) as order_amount,
+        cast(
+            sum(customer_orders.amount) filter (where customer_orders.age_days < 90)
+            as decimal(18, 2)
+        ) as order_amount_90d,
+        cast(
+            sum(customer_orders.amount) filter (where customer_orders.age_days < 365)
+            as decimal(18, 2)
+        ) as order_amount_365d,
+    from customer_orders
     where not customer_orders.is_cancelled
+    group by customer_orders.customer_id
 ),
 
 orders_by_customer as (
@@ -56,20 +76,14 @@ orders_by_customer as (
         count(distinct kept_orders.channel) as order_channel_count,
         count(distinct kept_orders.event_date) as order_day_count,
         count(distinct kept_orders.store_id) as store_count,
-        round(sum(kept_orders.unit_count), 3) as unit_count,
-        cast(sum(kept_orders.amount) as decimal(18, 2)) as order_amount,
-        cast(
-            sum(kept_orders.amount) filter (where kept_orders.age_days < 90)
-            as decimal(18, 2)
-        ) as order_amount_90d,
-        cast(
-            sum(kept_orders.amount) filter (where kept_orders.age_days < 365)
-            as decimal(18, 2)
-        ) as order_amount_365d,
+        -- Orders without an exchange rate have no amount.
+        sum(kept_orders.amount) / nullif(count(kept_orders.amount), 0) as average_order_amount,
         max(kept_orders.amount) as largest_order_amount,
-        -- The id makes a tie come out the same every time.
-        arg_min(kept_orders.channel, row(kept_orders.ordered_at, kept_orders.order_id))
-            as first_order_channel,
+        -- The id makes a tie come out the same every time; without a struct, a null is passed over.
+        arg_min(
+            struct_pack(channel := kept_orders.channel),
+            row(kept_orders.ordered_at, kept_orders.order_id)
+        ) as first_order,
         arg_max(
             struct_pack(amount := kept_orders.amount, channel := kept_orders.channel),
             row(kept_orders.ordered_at, kept_orders.order_id)
@@ -121,7 +135,7 @@ favourite_channels as (
 ),
 
 ordering_customers as (
-    select orders_by_customer.customer_id from orders_by_customer
+    select amounts_by_customer.customer_id from amounts_by_customer
     union
     select cancelled_by_customer.customer_id from cancelled_by_customer
 ),
@@ -129,13 +143,17 @@ ordering_customers as (
 customer_order_summaries as (
     select
         ordering_customers.customer_id,
-        orders_by_customer.* exclude (customer_id, last_order),
+        amounts_by_customer.* exclude (customer_id),
+        orders_by_customer.* exclude (customer_id, first_order, last_order),
+        orders_by_customer.first_order.channel as first_order_channel,
         orders_by_customer.last_order.amount as last_order_amount,
         orders_by_customer.last_order.channel as last_order_channel,
         cancelled_by_customer.cancelled_order_count,
         favourite_stores.favourite_store_id,
         favourite_channels.favourite_order_channel,
     from ordering_customers
+    left join amounts_by_customer
+        on ordering_customers.customer_id = amounts_by_customer.customer_id
     left join orders_by_customer
         on ordering_customers.customer_id = orders_by_customer.customer_id
     left join cancelled_by_customer

@@ -45,22 +45,35 @@ lines_by_order as (
 payments_by_order as (
     select
         payments.order_id,
-        sum(payments.amount) as paid_amount,
-        arg_max(payments.payment_method, (payments.amount, payments.payment_id)) as payment_method,
+        if(
+            bool_and(coalesce(payments.currency_code = orders.currency_code, true)),
+            sum(payments.amount),
+            null
+        ) as paid_amount,
+        arg_max(
+            struct_pack(payment_method := payments.payment_method),
+            row(payments.amount, payments.payment_id)
+        ) as largest,
         max(payments.installment_count) as installment_count,
         max(payments._load_id) as _load_id,
     from {{ ref('stg_payments') }} as payments
-    semi join orders using (order_id)
+    inner join orders
+        on payments.order_id = orders.order_id
     group by payments.order_id
 ),
 
--- An order is delivered when its last parcel is.
+-- An order is delivered when its last parcel is; one that failed is no longer waited for.
 deliveries_by_order as (
     select
         deliveries.order_id,
         min(deliveries.shipped_at) as shipped_at,
         if(
-            count(deliveries.delivered_at) = count(*), max(deliveries.delivered_at), null
+            bool_and(
+                deliveries.delivered_at is not null
+                or coalesce(deliveries.status = 'failed', false)
+            ),
+            max(deliveries.delivered_at),
+            null
         ) as delivered_at,
         max(deliveries.promised_delivery_date) as promised_delivery_date,
         count(*) as delivery_count,
@@ -73,7 +86,11 @@ deliveries_by_order as (
 returns_by_order as (
     select
         returns.order_id,
-        sum(returns.refund_amount) as returned_amount,
+        if(
+            bool_and(coalesce(returns.currency_code = orders.currency_code, true)),
+            sum(returns.refund_amount),
+            null
+        ) as returned_amount,
         sum({{ in_base_currency('returns.refund_amount', 'exchange_rates.rate') }})
             as returned_amount_base,
         min(returns.returned_at) as first_returned_at,
@@ -97,7 +114,7 @@ joined as (
         orders.status,
         orders.currency_code,
         orders.coupon_code,
-        payments_by_order.payment_method,
+        payments_by_order.largest.payment_method as payment_method,
         orders.total_amount,
         {{ in_base_currency('orders.total_amount', 'exchange_rates.rate') }} as total_amount_base,
         orders.discount_amount,
@@ -115,10 +132,12 @@ joined as (
         coalesce(orders.promised_delivery_date, deliveries_by_order.promised_delivery_date)
             as promised_delivery_date,
         {{ local_date('deliveries_by_order.delivered_at') }} as delivered_date,
+        coalesce(orders.total_amount < 0, false) as is_refund,
         coalesce(orders.status in ('cancelled', 'canceled'), false) as is_cancelled,
-        coalesce(orders.status = 'delivered', false)
+        coalesce(orders.status in ('delivered', 'returned'), false)
         or deliveries_by_order.delivered_at is not null as is_delivered,
-        returns_by_order.order_id is not null as is_returned,
+        coalesce(orders.status = 'returned', false)
+        or returns_by_order.order_id is not null as is_returned,
         orders.event_date,
         orders.ordered_at,
         deliveries_by_order.shipped_at,

@@ -80,7 +80,7 @@ orders_placed as (
         'order:' || order_id as touchpoint_id,
         profile_key,
         'order' as touchpoint_type,
-        'order_placed' as event_name,
+        if(total_amount < 0, 'order_refunded', 'order_placed') as event_name,
         coalesce(channel, if(store_id is not null, 'store', null)) as channel,
         'inbound' as direction,
         ordered_at as occurred_at,

@@ -4,7 +4,7 @@ with orders as (
         orders.profile_key,
         orders.event_date,
     from {{ ref("orders") }} as orders
-    where not coalesce(orders.is_cancelled, false)
+    where not coalesce(orders.is_cancelled, false) and not coalesce(orders.is_refund, false)
 ),
 
 customer_profiles as (
