@@ -21,7 +21,7 @@ from dbt.adapters.spark.session import Cursor  # noqa: E402
 from pyspark.sql import SparkSession  # noqa: E402
 
 from cx_pipeline.settings import Settings, load_settings  # noqa: E402
-from cx_pipeline.warehouse.engine import EngineMissingError  # noqa: E402
+from cx_pipeline.warehouse.engine import EngineMissingError, spark_engine  # noqa: E402
 from cx_pipeline.warehouse.engine.spark_engine import (  # noqa: E402
     ENGINE,
     CatalogueNotOwnError,
@@ -155,6 +155,14 @@ def test_a_cluster_that_does_not_answer_is_named_at_once_and_its_token_is_not(
     assert "s3cret" not in str(refused.value)
 
 
+def test_a_server_that_is_no_cluster_is_named(monkeypatch):
+    monkeypatch.setattr(spark_engine, "_ANSWER_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        remote = f"sc://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(EngineMissingError, match="does not speak gRPC"):
+            spark_engine._expect_answer(remote)
+
+
 def test_dbt_sends_to_the_session_that_has_the_functions(building):
     cursor = Cursor()
     cursor.execute("select normalise_phone('20 12 34 56', 'DK'), length(keyed_hash('email:a'))")
@@ -170,7 +178,10 @@ def test_a_table_from_before_the_clock_was_set_back_does_not_outlive_its_success
     assert old.name < f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
 
 
-TEXTS = (" a ", "\u00a0signe@example.dk\u2003", "\ta", "", None, "x\u3000y", "  ")
+TEXTS = (
+    *(" a ", "\u00a0signe@example.dk\u2003", "\ta", "", None, "x\u3000y", "  "),
+    "\ufeffsig\u00adne@example.dk\u200b",
+)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +190,8 @@ TEXTS = (" a ", "\u00a0signe@example.dk\u2003", "\ta", "", None, "x\u3000y", "  
         "trim(value)",
         "nullif(trim(value), '')",
         "lower(trim(value))",
-        r"regexp_full_match(trim(value), '[^@\s]+@[^@\s]+\.[^@\s]+')",
+        r"regexp_full_match(trim(value), '[^@\s\p{Cf}]+@[^@\s\p{Cf}]+\.[^@\s\p{Cf}]+')",
+        r"regexp_replace(value, '\p{Cf}+', '', 'g')",
     ],
 )
 def test_a_text_is_the_same_on_spark(building, expression):

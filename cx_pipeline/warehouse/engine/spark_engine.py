@@ -383,7 +383,8 @@ def _expect_answer(remote: str) -> None:
     """Try the cluster's port: Spark's client would try it in silence for minutes.
 
     Raises:
-        EngineMissingError: It is no such address, or nobody listens there.
+        EngineMissingError: It is no such address, nobody listens there, or whoever does is no
+            Spark cluster.
     """
     address = urlsplit(remote)
     if address.scheme != "sc" or not address.hostname:
@@ -392,10 +393,28 @@ def _expect_answer(remote: str) -> None:
         # The port that an address means when it names none.
         place = (address.hostname, address.port or 15002)
         socket.create_connection(place, timeout=_ANSWER_SECONDS).close()
+        _expect_grpc(remote)
     except (OSError, ValueError) as error:
         raise EngineMissingError(
             f"No Spark cluster answers at {address.hostname}: {error}. {_CLUSTER_REMEDY}"
         ) from error
+
+
+def _expect_grpc(remote: str) -> None:
+    """Shake hands in gRPC: a proxy, or another server, takes connections and says nothing.
+
+    Raises:
+        TimeoutError: Nobody shook hands in time.
+    """
+    # Only who asks for a cluster needs gRPC.
+    import grpc  # noqa: PLC0415
+    from pyspark.sql.connect.client.core import DefaultChannelBuilder  # noqa: PLC0415
+
+    with DefaultChannelBuilder(remote).toChannel() as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_ANSWER_SECONDS)
+        except grpc.FutureTimeoutError:
+            raise TimeoutError("it takes the connection and does not speak gRPC") from None
 
 
 def _configured(builder: Any, options: dict[str, str]) -> Any:
