@@ -112,6 +112,12 @@ def test_every_asset_says_what_it_is_who_owns_it_and_lives_in_its_rooms_group():
         assert spec.owners, name
 
 
+def test_every_check_says_what_it_checks():
+    from cx_pipeline.warehouse.assets import build_dbt_assets
+
+    assert [spec.name for spec in build_dbt_assets().check_specs if not spec.description] == []
+
+
 def test_the_environment_is_read_in_settings_alone():
     for path in python_files():
         if path.name == "settings.py":

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, dbt_assets
+from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY
 
 from cx_pipeline.settings import load_settings
@@ -25,6 +25,14 @@ from cx_pipeline.warehouse.project import (
     manifest_as_dict,
 )
 
+_CHECKED = {
+    "primary_key": "Every row has a {column_name}, and no other row has the same.",
+    "unique": "No two rows have the same {column_name}.",
+    "not_null": "Every row has a {column_name}.",
+    "accepted_values": "{column_name} is one of {values}.",
+}
+"""What a generic test of dbt looks at, in words; the others say it themselves."""
+
 
 class Translator(DagsterDbtTranslator):
     """Dagster-dbt's own keys and groups; the description without the SQL under it."""
@@ -32,6 +40,21 @@ class Translator(DagsterDbtTranslator):
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
         """Return the model's description as its YAML gives it."""
         return dbt_resource_props["description"]
+
+    def get_asset_check_spec(
+        self,
+        asset_spec: dg.AssetSpec,
+        manifest: Mapping[str, Any],
+        unique_id: str,
+        project: DbtProject | None,
+    ) -> dg.AssetCheckSpec | None:
+        """Return dagster-dbt's own check, with words for what it checks."""
+        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        test = manifest["nodes"][unique_id].get("test_metadata") or {}
+        said = _CHECKED.get(test.get("name"))
+        if spec is None or spec.description or said is None:
+            return spec
+        return spec._replace(description=said.format(**test["kwargs"]))
 
 
 FULL_REFRESH_TAG = "cx/full_refresh"
