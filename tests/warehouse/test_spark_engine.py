@@ -161,6 +161,9 @@ def test_a_server_that_is_no_cluster_is_named(monkeypatch):
         remote = f"sc://127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(EngineMissingError, match="does not speak gRPC"):
             spark_engine._expect_answer(remote)
+        with pytest.raises(EngineMissingError, match="is not sc://host:port") as refused:
+            spark_engine._expect_answer(f"{remote}/;s3cret")
+        assert "s3cret" not in str(refused.value)
 
 
 def test_dbt_sends_to_the_session_that_has_the_functions(building):

@@ -405,12 +405,18 @@ def _expect_grpc(remote: str) -> None:
 
     Raises:
         TimeoutError: Nobody shook hands in time.
+        ValueError: What stands behind the host is not as Spark Connect wants it.
     """
     # Only who asks for a cluster needs gRPC.
     import grpc  # noqa: PLC0415
     from pyspark.sql.connect.client.core import DefaultChannelBuilder  # noqa: PLC0415
 
-    with DefaultChannelBuilder(remote).toChannel() as channel:
+    try:
+        connecting = DefaultChannelBuilder(remote).toChannel()
+    except PySparkException:
+        # Its text quotes the address, which may have a token.
+        raise ValueError("the address is not sc://host:port/;name=value;...") from None
+    with connecting as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=_ANSWER_SECONDS)
         except grpc.FutureTimeoutError:
