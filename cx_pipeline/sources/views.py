@@ -338,13 +338,17 @@ def _over(query: str, tables: dict[str, str]) -> str:
 def _passes_on_rows(
     connection: duckdb.DuckDBPyConnection, query: str, tables: dict[str, str], name: str
 ) -> bool:
-    """Whether the `_file` of the query's result is this table's: of another type if it is there."""
-    marked = tables | {name: f"select * replace ([_file] as _file) from ({tables[name]})"}
+    """Whether the result's `_file` and `_load_id` are this table's: marked by types of their own.
+
+    A query that lifts rows to a newer load would lift every version of one to the same load.
+    """
+    marks = "'x'::enum('x') as _file, 1::utinyint as _load_id"
+    marked = tables | {name: f"select * replace ({marks}) from ({tables[name]})"}
     try:
         described = connection.execute(f"describe {_over(query, marked)}").fetchall()
     except duckdb.Error:
         return False
-    return ("_file", "VARCHAR[]") in {row[:2] for row in described}
+    return {("_file", "ENUM('x')"), ("_load_id", "UTINYINT")} <= {row[:2] for row in described}
 
 
 def _superseded(entries: Sequence[Entry], source_name: str, table_name: str) -> str:

@@ -368,7 +368,8 @@ def test_a_query_sees_only_the_last_version_of_a_file(site: Site) -> None:
 
 
 def test_a_row_that_its_file_no_longer_has_stays_in_a_query(site: Site) -> None:
-    site.configure(QUERY_CONFIG)
+    of_file = "select orders.*, split_part(_file, '.', 1) as store, paid.total"
+    site.configure(QUERY_CONFIG.replace("select orders.*, paid.total", of_file))
     site.write("payments.csv", "order_no,amount\n1,10\n2,20\n")
     for orders in ("1,2026-01-02\n2,2026-01-02\n", "2,2026-01-03\n"):
         site.write("orders.csv", f"order_no,placed\n{orders}")
@@ -392,6 +393,13 @@ def test_a_query_can_say_that_a_row_joined_later_is_news(site: Site) -> None:
     site.load()
     assert site.ask("select total_amount::int, _file, _load_id from sources.orders") == [
         (20, "orders.csv", 2)
+    ]
+    site.write("orders.csv", "order_no,placed\n1,2026-01-03\n")
+    site.load()
+    site.write("payments-3.csv", "order_no,amount\n1,5\n")
+    site.load()
+    assert site.ask("select ordered_at::date::varchar, _load_id from sources.orders") == [
+        ("2026-01-03", 4)
     ]
 
 

@@ -135,6 +135,7 @@ def test_a_catalogue_with_tables_of_others_is_refused_and_keeps_them(refusal):
     ("remote", "said"),
     [
         ("our-cluster", "no Spark Connect address as sc://host:15002"),
+        ("sc://127.0.0.1:15002;token=s3cret", "no Spark Connect address as sc://host:15002"),
         ("sc://127.0.0.1:99999", "No Spark cluster answers at 127.0.0.1: Port out of range"),
         # Nobody listens on the port that is reserved for nobody.
         ("sc://127.0.0.1:1/;token=s3cret", "No Spark cluster answers at 127.0.0.1: "),

@@ -387,7 +387,8 @@ def _expect_answer(remote: str) -> None:
             Spark cluster.
     """
     address = urlsplit(remote)
-    if address.scheme != "sc" or not address.hostname:
+    # A token without the slash before it would be taken for a part of the host or port, and shown.
+    if address.scheme != "sc" or not address.hostname or ";" in address.netloc:
         raise EngineMissingError("CX_SPARK_REMOTE is no Spark Connect address as sc://host:15002.")
     try:
         # The port that an address means when it names none.

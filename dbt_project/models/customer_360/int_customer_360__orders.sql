@@ -102,7 +102,7 @@ cancelled_by_customer as (
         customer_orders.customer_id,
         count(*) as cancelled_order_count,
     from customer_orders
-    where customer_orders.is_cancelled
+    where customer_orders.is_cancelled and not customer_orders.is_refund
     group by customer_orders.customer_id
 ),
 
