@@ -5,7 +5,6 @@ Keeps out: any work; each command calls the room or the floor that does it.
 
 import logging
 import os
-import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -317,4 +316,5 @@ def dev(
     dagster = Path(sys.executable).with_name("dagster")
     command = [str(dagster), "dev", "-w", str(PROJECT_DIR / "workspace.yaml")]
     command += ["-h", "127.0.0.1", "-p", str(port)]
-    raise typer.Exit(subprocess.call(command))
+    # In this process's place: whoever ends it ends the web server and the daemon.
+    os.execv(command[0], command)

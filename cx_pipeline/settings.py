@@ -126,7 +126,8 @@ def load_settings(config_dir: Path | None = None, data_dir: Path | None = None) 
     """Read the settings; an argument wins over the environment.
 
     Raises:
-        SettingsError: A variable has a value that it cannot have, or the config folder is missing.
+        SettingsError: A variable has a value that it cannot have, or the config folder is missing
+            or holds a file that would be overlooked.
     """
     given = {"config_dir": config_dir, "data_dir": data_dir}
     try:
@@ -146,6 +147,11 @@ def load_settings(config_dir: Path | None = None, data_dir: Path | None = None) 
         raise SettingsError(
             f"there is no folder {settings.config_dir}; correct --config or CX_CONFIG_DIR."
         )
+    for pattern in ("*.yaml", "segments/*.yaml"):
+        for path in sorted(settings.config_dir.glob(pattern)):
+            raise SettingsError(
+                f"{path} is not read, only what ends in .yml; rename it or take it away."
+            )
     settings.temp_dir = _own_temp_dir(settings)
     return settings
 

@@ -137,6 +137,9 @@ class _Compiler:
             parts.append(self.counted(schema, table, conditions, exp.GTE, lowest))
         if chosen.at_most is not None:
             parts.append(exp.not_(self.counted(schema, table, conditions, exp.GT, chosen.at_most)))
+        if kind == "touchpoint":
+            # What was watched is not used of who objects to analytics, as customer 360 empties it.
+            parts.append(_certain(_column("is_analytics_permitted", "customers")))
         return exp.paren(exp.and_(*parts)) if parts else exp.true()
 
     def counted(

@@ -149,7 +149,9 @@ class OrderFilter(_JourneyFilter):
     is_on_time: bool | None = None
     is_delivered: bool | None = None
     is_returned: bool | None = None
-    is_refund: bool | None = None
+    is_refund: bool = Field(
+        default=False, description="True: paid back over the till, instead of orders."
+    )
     is_cancelled: bool | None = None
 
 

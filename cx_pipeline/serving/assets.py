@@ -43,8 +43,10 @@ def build_serving_asset(dbt_models: dg.AssetsDefinition) -> dg.AssetsDefinition:
     )
     def bi(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         settings = load_settings()
+        selection = context.run.asset_selection
+        is_whole = selection is None or selection.issuperset(deps)
         try:
-            refuse_half_built(settings, context.run_id)
+            refuse_half_built(settings, context.run_id, is_whole=is_whole)
         except HalfBuiltError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         manifest = manifest_as_dict(settings)

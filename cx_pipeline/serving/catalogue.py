@@ -22,14 +22,18 @@ PUBLISHED_ROOMS = (
 PUBLISHED_TABLES = {"identity": ("customer_xref", "id_changes")}
 """Rooms of which only some tables are published: identity's contact points stay at home."""
 
-_NO_OBJECTOR = """
-profile_key not in (
-    select profile_key from identity.customer_xref
-    where is_current and is_known and customer_id not in (
-        select customer_id from customer_360.customers where is_analytics_permitted
-    )
+OBJECTORS = "objecting_profiles"
+"""Temporary table of `publish`: the profile keys of the known customers who object to analytics."""
+
+PROFILE_KEYS_OF_OBJECTORS = """
+select profile_key from identity.customer_xref
+where is_current and is_known and customer_id not in (
+    select customer_id from customer_360.customers where is_analytics_permitted
 )
 """
+"""Asked of the warehouse. Whom customer 360 does not know yet counts as objecting."""
+
+_NO_OBJECTOR = f"profile_key not in (select profile_key from {OBJECTORS})"
 _NO_CONTACT_POINT_OF_OBJECTOR = """
 (
     contact_point_key is null
@@ -43,9 +47,14 @@ PUBLISHED_ROWS = {
 }
 """Which rows of a table may leave, where not all of them may.
 
-What maps a fact's key to its customer leaves out who objects to analytics: the facts stay, which
-accounting needs, but no longer lead to anybody. What they
-said of consent stays readable in consent.permissions.
+What maps a key to its customer leaves out who objects to analytics. What they said of consent stays
+readable in consent.permissions.
+"""
+
+LINKS = ("contact_point_key", "profile_key")
+"""Columns that bear a person's key. In every other table they are empty on the rows of who objects
+to analytics: the facts stay, which accounting needs, and no longer tell that they are one person's.
+A single one may be known by its day and amount, and must not lead to the others.
 """
 
 PUBLISHED_CATEGORIES = (
@@ -92,6 +101,8 @@ class Table:
     withheld: tuple[str, ...]
     rows: str = "true"
     """Which rows may leave, as a condition over the warehouse."""
+    unlinked: tuple[str, ...] = ()
+    """Columns that stay empty on the rows of who objects to analytics."""
     reads_published_only: bool = False
     """Whether it is a view and all that it reads is published with every column."""
 
@@ -192,6 +203,11 @@ def published_tables(manifest: Mapping[str, Any], existing: Mapping[str, list[st
                 columns=tuple(columns),
                 withheld=tuple(withheld),
                 rows=PUBLISHED_ROWS.get(key, "true"),
+                unlinked=tuple(
+                    column.name
+                    for column in columns
+                    if column.name in LINKS and key not in PUBLISHED_ROWS
+                ),
             )
         )
     whole = {nodes[table.key].get("unique_id") for table in tables if not table.withheld}

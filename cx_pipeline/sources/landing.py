@@ -34,6 +34,7 @@ from cx_pipeline.sources.lake import (
     Harvest,
     Lake,
     LakeError,
+    LandedFile,
     Load,
     RefusedFile,
     RejectedRow,
@@ -228,8 +229,10 @@ class _Landing:
         source: SourceConfig,
         table: TableConfig,
     ) -> Harvest | None:
-        files = _touched(files_of(source, table, self.settings), entries)
-        if not files:
+        there = files_of(source, table, self.settings)
+        gone = known_refusals(entries).keys() - {file.name for file in there}
+        files = _touched(there, entries)
+        if not files and not gone:
             return None
         harvest = new_files(
             self.connection,
@@ -242,7 +245,10 @@ class _Landing:
         )
         stamps = {(file.name, file.sha256): file.stamp for file in files if file.stamp}
         self.lake.note_stamps(source_name, table_name, stamps)
-        return harvest
+        if not gone:
+            return harvest
+        harvest = harvest or Harvest(parts=[], files=[], rejected=[])
+        return replace(harvest, files=[*harvest.files, *map(_taken_away, sorted(gone))])
 
     def _query(
         self,
@@ -320,6 +326,19 @@ class _Landing:
             ],
             refused=[*harvest.refused, *refused],
         )
+
+
+def _taken_away(name: str) -> LandedFile:
+    """Return the note of a refused file that is no longer there: it has nothing left to send."""
+    return LandedFile(
+        file=name,
+        sha256="",
+        stamp="",
+        size_bytes=0,
+        row_count=0,
+        rejected_count=0,
+        first_row_number=1,
+    )
 
 
 def _touched(files: list[InputFile], entries: list[Entry]) -> list[InputFile]:

@@ -3,6 +3,7 @@
 import errno
 import hmac
 import os
+import tempfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cx_pipeline.settings import Settings
-from cx_pipeline.warehouse.config_files import read_config
+from cx_pipeline.warehouse.config_files import TimeZone, read_config
 from cx_pipeline.warehouse.session import identity_secret
 
 
@@ -31,7 +32,7 @@ class Company(BaseModel):
 
     company: str = Field(description="Name; a data folder belongs to one company.")
     base_currency: str = Field(pattern="^[A-Z]{3}$", description="ISO 4217.")
-    time_zone: str = Field(default="UTC", description="IANA zone in which days are counted.")
+    time_zone: TimeZone = Field(default="UTC", description="IANA zone in which days are counted.")
     country: str = Field(
         pattern="^[A-Z]{2}$", description="Region of phone numbers without a prefix."
     )
@@ -82,6 +83,15 @@ def claim_data_folder(settings: Settings) -> None:
             f"{settings.data_dir} cannot be written ({error.strerror}: {error.filename}). Give the "
             "run another folder with --data, or the rights to this one."
         ) from None
+    if settings.temp_dir:
+        try:
+            settings.temp_dir.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=settings.temp_dir).close()
+        except OSError as error:
+            raise DataFolderError(
+                f"CX_TEMP_DIR is {settings.temp_dir}, which cannot be written ({error.strerror}). "
+                "Name another folder, or leave it empty for one in the data folder."
+            ) from None
     name = read_company(settings).company
     owner = _claim(settings.data_dir / "company", name)
     if owner != name:

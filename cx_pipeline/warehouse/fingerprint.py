@@ -76,6 +76,10 @@ def _staging_in_part(settings: Settings) -> Path:
     return settings.data_dir / "warehouse.staging_in_part"
 
 
+def _in_part(settings: Settings) -> Path:
+    return settings.data_dir / "warehouse.in_part"
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
@@ -85,8 +89,15 @@ def _read(path: Path) -> dict[str, Any]:
 
 def has_nothing_to_do(connection: duckdb.DuckDBPyConnection, settings: Settings) -> bool:
     """Whether the published file already holds what a whole run would make now."""
-    is_open = _begun(settings).exists() or _full_refresh(settings).exists()
-    if is_open or not (settings.serving_dir / "bi.duckdb").exists():
+    is_open = any(
+        note(settings).exists() for note in (_begun, _full_refresh, _in_part, _staging_in_part)
+    )
+    # Without the note of what was checked the warehouse is a new one: somebody took the old away.
+    is_new = not connection.execute(
+        "select 1 from duckdb_tables() where database_name = current_database() "
+        "and schema_name = 'sources' and table_name = 'checked_load'"
+    ).fetchall()
+    if is_open or is_new or not (settings.serving_dir / "bi.duckdb").exists():
         return False
     made_of = _read(_published(settings)).get("fingerprint")
     return made_of == run_fingerprint(connection, settings)
@@ -160,12 +171,31 @@ def note_begin(
     aside.replace(path)
 
 
-def refuse_half_built(settings: Settings, run_id: str) -> None:
-    """Refuse to publish what another run, begun and not ended well, left in the warehouse.
+def note_build_in_part(settings: Settings) -> None:
+    """Note that some of what is published is about to be built and the rest is not.
+
+    The rest may come from it: who withdrew a consent would be published as a member of a segment.
+    """
+    _in_part(settings).touch()
+
+
+def refuse_half_built(settings: Settings, run_id: str, *, is_whole: bool) -> None:
+    """Refuse to publish tables of which some are of before and others of after.
+
+    Args:
+        settings: Where the warehouse is.
+        run_id: The run that publishes.
+        is_whole: Whether it builds all that is published.
 
     Raises:
-        HalfBuiltError: Another whole run began and did not publish.
+        HalfBuiltError: Another whole run began and did not publish, or rooms were built by hand
+            since the last one.
     """
+    if _in_part(settings).exists() and not is_whole:
+        raise HalfBuiltError(
+            "only some of the published tables were built since the last whole run, so others may "
+            "not fit to them. Readers keep what was published before. Run everything: `cx run`."
+        )
     begun = _read(_begun(settings)).get("run_id", run_id)
     if begun != run_id:
         raise HalfBuiltError(
@@ -188,3 +218,4 @@ def note_published(connection: duckdb.DuckDBPyConnection, settings: Settings, ru
         )
         _begun(settings).replace(_published(settings))
         _full_refresh(settings).unlink(missing_ok=True)
+        _in_part(settings).unlink(missing_ok=True)

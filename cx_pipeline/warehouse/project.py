@@ -116,12 +116,14 @@ def manifest_as_dict(settings: Settings) -> dict[str, Any]:
     return json.loads((settings.target_dir / "manifest.json").read_text())
 
 
-def _problems(engine: Engine, manifest: Manifest, unique_id: str) -> str:
-    """Return what a failed test says in its column `problem`; nothing when it has none."""
-    node = manifest.expect(unique_id)
-    is_told = node.resource_type == NodeType.Test and "as problem" in node.raw_code
-    if not is_told or not node.compiled_code:  # one that was skipped is not compiled
+def _problems(engine: Engine, manifest: Manifest, result: NodeResult) -> str:
+    """Return what a failed test says in its column `problem`, or else what it is about."""
+    node = manifest.expect(result.unique_id)
+    if node.resource_type != NodeType.Test or not node.compiled_code:  # skipped: not compiled
         return ""
+    if "as problem" not in node.raw_code:
+        description = node.config.meta.get("description")
+        return f"does not hold: {description} {result.message}" if description else ""
     return "\n".join(row[0] for row in engine.ask(f"select problem from ({node.compiled_code})"))
 
 
@@ -195,7 +197,7 @@ def build(
                 if result.is_successful:
                     yield _with_table(engine, manifest, result)
                 else:
-                    told = _problems(engine, manifest, result.unique_id)
+                    told = _problems(engine, manifest, result)
                     yield replace(result, message=told or result.message)
         finally:
             if current_thread() is reader:

@@ -10,7 +10,7 @@ import dagster as dg
 import duckdb
 
 from cx_pipeline.settings import Settings
-from cx_pipeline.warehouse.instance import dagster_instance, error_message
+from cx_pipeline.warehouse.instance import dagster_instance, end_dead_runs, error_message
 from cx_pipeline.warehouse.lease import LeaseHeldError, lease
 
 Row = tuple[object, ...]
@@ -48,6 +48,7 @@ def read_status(settings: Settings) -> Status:
     status = Status()
     if (settings.dagster_home / "dagster.yaml").exists():
         with dagster_instance(settings) as instance:
+            end_dead_runs(settings, instance)
             _read_last_run(status, instance)
     published = settings.serving_dir / "bi.duckdb"
     if published.exists():
@@ -134,7 +135,8 @@ def _read_sources(connection: duckdb.DuckDBPyConnection) -> list[Row]:
                 table_name,
                 count(distinct hash(file, row_number)) as set_aside_count,
             from staging.quarantine
-            where not is_resolved
+            -- A file that was refused as a whole has no number of a row.
+            where not is_resolved and row_number is not null
             group by all
         )
 

@@ -27,9 +27,10 @@ undeclared_refusals as (
 -- What was corrected since no longer counts.
 undeclared as (
     select
-        undeclared_refusals.source_name,
-        undeclared_refusals.purpose,
-        count(*) as refusal_count,
+        undeclared_refusals.source_name || ': ' || count(*) || ' refusals of '
+        || coalesce('purpose ' || undeclared_refusals.purpose, 'no purpose')
+        || ', which config/purposes.yml does not name, so they bind nothing. Name it there, or map '
+        || 'it to one that is.' as problem,
     from undeclared_refusals
     anti join {{ ref("consent_log") }} as later
         on

@@ -18,7 +18,7 @@ with set_aside as (
         mode(quarantine.column_name || ': ' || quarantine.reason) as commonest_reason,
         mode(quarantine.file) as commonest_file,
     from {{ ref("quarantine") }} as quarantine
-    where not quarantine.is_resolved
+    where not quarantine.is_resolved and quarantine.row_number is not null
     group by all
 ),
 
@@ -67,7 +67,7 @@ too_many_files as (
     select
         format(
             '{}.{}: {} of {} files of load {} are refused as a whole, such as {} ({}). Correct '
-            || 'them and send them again under the same names.',
+            || 'them and send them again, or take them away.',
             files_refused.source_name,
             files_refused.table_name,
             files_refused.file_count,

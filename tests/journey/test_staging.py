@@ -201,7 +201,7 @@ def test_a_load_whose_files_are_refused_exceeds_the_limit(landed):
         0.6: [],
         0.05: [
             "test.products: 1 of 2 files of load 2 are refused as a whole, such as d.csv (cannot "
-            "be read). Correct them and send them again under the same names."
+            "be read). Correct them and send them again, or take them away."
         ],
     }
 

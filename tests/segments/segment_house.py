@@ -40,7 +40,7 @@ create schema customer_360;
 create table journey.as_of as select date '2026-11-20' as as_of_date;
 create table customer_360.customers as
 select *, case when order_count > 0 then date '2026-11-20' - days_since_last_order end
-    as last_order_date
+    as last_order_date, customer_id <> 'eve' as is_analytics_permitted
 from (values
     ('ann', 'DK', true, 8, 900.00, 10, ['web', 'store']),
     ('bob', 'NO', false, 1, 40.00, 200, ['web']),
@@ -67,7 +67,7 @@ from (values
     (null, 'product_viewed', 'web_event', '2026-11-20')
 ) as t (profile_key, event_name, touchpoint_type, event_date);
 create table journey.orders (
-    profile_key varchar, event_date date, channel varchar, is_returned boolean
+    profile_key varchar, event_date date, channel varchar, is_returned boolean, is_refund boolean
 );
 create table experience.cases (profile_key varchar, event_date date, is_open boolean);
 create table experience.feedback (

@@ -71,6 +71,31 @@ def test_a_condition_finds_exactly_its_customers(house, condition, expected):
     assert members(house, condition) == expected
 
 
+def test_what_was_watched_chooses_nobody_who_objects_to_analytics():
+    con = open_house()
+    con.execute("update consent.permissions set is_permitted = true where purpose = 'marketing'")
+    con.execute("insert into consent.permissions values ('eve', 'marketing', 'sms', true)")
+    con.execute("update journey.touchpoints set profile_key = 'eve-mail' where profile_key is null")
+    marketing = {"purpose": "marketing"}
+    watched = {"touchpoint": {"event_name": "product_viewed"}}
+
+    assert members(con, {"column": "country", "is": "SE"}, **marketing) == {"eve"}
+    assert members(con, watched, **marketing) == {"ann", "bob"}
+    assert members(con, {"touchpoint": {"at_most": 0}}, **marketing) == set()
+
+
+def test_what_is_paid_back_over_the_till_is_no_order():
+    con = open_house()
+    con.execute(
+        "insert into journey.orders values ('ann-mail', '2026-11-19', 'web', false, false), "
+        "('bob-mail', '2026-11-19', 'store', false, true)"
+    )
+
+    assert members(con, {"order": {"within_days": 7}}) == {"ann"}
+    assert members(con, {"order": {"is_refund": True}}) == {"bob"}
+    assert members(con, {"none": [{"order": {}}]}) == {"bob", "cai", "dea"}
+
+
 def test_a_day_after_the_last_of_data_is_upcoming_and_not_recent():
     con = open_house()
     con.execute("update customer_360.customers set last_order_date = '2026-11-25'")

@@ -2,6 +2,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
+from uuid import UUID
 
 import duckdb
 import pytest
@@ -294,18 +295,22 @@ def test_only_part_of_identity_is_published(publish_now, settings):
     assert ("staging",) not in schemas
 
 
+KEY = "00000000-0000-0000-0000-00000000000"
+
+
 def test_no_published_map_leads_to_who_objects_to_analytics(publish_now, warehouse, settings):
     warehouse.execute(
-        """
+        f"""
         create table identity.customer_xref as from (values
-            ('k1', 'ann', true, true), ('k2', 'bob', true, true),
-            ('k2', 'bobs old id', true, false),
-            ('k3', 'objector', true, true), ('k3', 'objectors old id', true, false),
-            ('k4', 'visitor', false, true)
+            (uuid '{KEY}1', 'ann', true, true), ('{KEY}2', 'bob', true, true),
+            ('{KEY}2', 'bobs old id', true, false),
+            ('{KEY}3', 'objector', true, true), ('{KEY}3', 'objectors old id', true, false),
+            ('{KEY}4', 'visitor', false, true)
         ) as xref (profile_key, customer_id, is_known, is_current);
         create schema consent;
         create table consent.consent_state as from (values
-            ('ann', 'k1'), ('objector', 'k3'), ('objector', null), ('bobs visitor', null)
+            ('ann', uuid '{KEY}1'), ('objector', '{KEY}3'), ('objector', null),
+            ('bobs visitor', null)
         ) as states (customer_id, contact_point_key);
         create view customer_360.customer_profiles as
             select profile_key, customer_id from identity.customer_xref where is_current;
@@ -318,16 +323,58 @@ def test_no_published_map_leads_to_who_objects_to_analytics(publish_now, warehou
     publish_now()
 
     for table, keys in (
-        ("customer_360.customer_profiles", ["k1", "k2", "k4"]),
-        ("identity.customer_xref", ["k1", "k2", "k2", "k4"]),
+        ("customer_360.customer_profiles", [1, 2, 4]),
+        ("identity.customer_xref", [1, 2, 2, 4]),
     ):
         found = read(settings, f"select profile_key from {table} order by 1")
-        assert [key for (key,) in found] == keys
+        assert [key.int for (key,) in found] == keys
     states = read(settings, "select customer_id, contact_point_key from consent.consent_state")
     assert sorted(states, key=str) == [
-        ("ann", "k1"),
+        ("ann", UUID(int=1)),
         ("bobs visitor", None),
         ("objector", None),
+    ]
+
+
+def test_the_facts_of_who_objects_to_analytics_are_published_without_their_key(
+    publish_now, warehouse, settings
+):
+    warehouse.execute(
+        f"""
+        create table identity.customer_xref as from (values
+            (uuid '{KEY}1', 'ann', true, true), ('{KEY}3', 'objector', true, true),
+            ('{KEY}4', 'visitor', false, true), ('{KEY}5', 'not built yet', true, true)
+        ) as xref (profile_key, customer_id, is_known, is_current);
+        create or replace table customer_360.customers as from (values
+            ('ann', true), ('objector', false)
+        ) as customers (customer_id, is_analytics_permitted);
+        create or replace table journey.orders as from (values
+            (1, uuid '{KEY}1', date '2026-01-01'), (2, '{KEY}3', date '2026-01-01'),
+            (3, '{KEY}4', date '2026-01-02'), (4, '{KEY}5', date '2026-01-02'), (5, null, null)
+        ) as orders (order_id, profile_key, event_date);
+        """
+    )
+    orders = "select order_id, profile_key from journey.orders order by 1"
+    publish_now()
+
+    assert read(settings, orders) == [
+        (1, UUID(int=1)),
+        (2, None),
+        (3, UUID(int=4)),
+        (4, None),
+        (5, None),
+    ]
+
+    warehouse.execute(
+        "update customer_360.customers set is_analytics_permitted = customer_id = 'objector'"
+    )
+    assert publish_now().is_new
+    assert read(settings, orders) == [
+        (1, None),
+        (2, UUID(int=3)),
+        (3, UUID(int=4)),
+        (4, None),
+        (5, None),
     ]
 
 

@@ -377,6 +377,25 @@ def test_a_file_refused_for_its_columns_comes_in_when_the_mapping_is_mended(site
     assert site.load()[0].rows_landed == 3
 
 
+def test_a_refused_file_that_is_taken_away_is_noted_once_and_may_come_again(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
+    site.write("a.csv", _csv(*GOOD))
+    junk = site.write("junk.csv", "a;b\n1;2\n")
+    assert site.load()[0].files_refused == 1
+    content = junk.read_text()
+    junk.unlink()
+    for _ in range(2):
+        site.load()
+        assert site.ask(
+            "select load_id, row_count from sources.loaded_files where file = 'junk.csv'"
+        ) == [(2, 0)]
+    site.write("junk.csv", content)
+    assert site.load()[0].files_refused == 1
+    assert [row[0] for row in site.quarantined()] == ["junk.csv", "junk.csv"]
+    site.write("junk.csv", _csv("9,ann@x.dk,1.0,2026-01-02"))
+    assert site.load()[0].rows_landed == 1
+
+
 def test_reasons_quote_no_value_of_a_row(site: Site) -> None:
     site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
     site.write("a.csv", _csv("1,secret@x.dk,ten,2026-01-02", "2,secret@x.dk", "3,s\xff@x"))

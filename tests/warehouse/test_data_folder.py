@@ -17,6 +17,7 @@ from cx_pipeline.settings import PROJECT_DIR, Settings, load_settings
 from cx_pipeline.warehouse import fingerprint, instance, run
 from cx_pipeline.warehouse.assets import build_dbt_assets
 from cx_pipeline.warehouse.company import DataFolderError, claim_data_folder
+from cx_pipeline.warehouse.config_files import ConfigError
 from cx_pipeline.warehouse.lease import lease
 from cx_pipeline.warehouse.run import UnknownRoomError, planned_assets, run_pipeline
 from cx_pipeline.warehouse.session import STORAGE_VERSION, IdentityKeyMissingError, connect
@@ -162,13 +163,45 @@ def test_rows_built_by_rules_that_were_taken_back_are_built_anew(settings, wareh
 
 def test_what_a_killed_run_left_is_published_by_no_other(settings, warehouse):
     settings.data_dir.mkdir()
-    fingerprint.refuse_half_built(settings, "first")
+    fingerprint.refuse_half_built(settings, "first", is_whole=False)
     fingerprint.note_begin(warehouse, settings, "killed")
-    fingerprint.refuse_half_built(settings, "killed")
+    fingerprint.refuse_half_built(settings, "killed", is_whole=False)
     with pytest.raises(fingerprint.HalfBuiltError, match="run killed began"):
-        fingerprint.refuse_half_built(settings, "picked by hand")
+        fingerprint.refuse_half_built(settings, "picked by hand", is_whole=False)
     publish(settings, warehouse, "whole")
-    fingerprint.refuse_half_built(settings, "picked by hand")
+    fingerprint.refuse_half_built(settings, "picked by hand", is_whole=False)
+
+
+def test_rooms_built_by_hand_are_published_by_a_run_of_everything_alone(settings, warehouse):
+    publish(settings, warehouse, "first")
+    fingerprint.note_build_in_part(settings)
+    assert not fingerprint.has_nothing_to_do(warehouse, settings)
+    with pytest.raises(fingerprint.HalfBuiltError, match="only some of the published tables"):
+        fingerprint.refuse_half_built(settings, "picked by hand", is_whole=False)
+    fingerprint.refuse_half_built(settings, "all picked by hand", is_whole=True)
+    publish(settings, warehouse, "whole")
+    assert fingerprint.has_nothing_to_do(warehouse, settings)
+    fingerprint.refuse_half_built(settings, "picked by hand", is_whole=False)
+
+
+def test_a_warehouse_that_was_taken_away_is_built_again(settings, warehouse):
+    publish(settings, warehouse, "first")
+    assert fingerprint.has_nothing_to_do(warehouse, settings)
+    warehouse.execute("drop table sources.checked_load")
+    assert not fingerprint.has_nothing_to_do(warehouse, settings)
+
+
+def test_a_company_in_a_time_zone_that_does_not_exist_is_refused(settings):
+    company = settings.config_dir / "company.yml"
+    company.write_text(company.read_text().replace("Europe/Copenhagen", "Europe/Kopenhagen"))
+    with pytest.raises(ConfigError, match="no time zone is named .Europe/Kopenhagen"):
+        claim_data_folder(settings)
+
+
+def test_a_folder_for_what_does_not_fit_into_memory_is_tried_at_once(settings, tmp_path):
+    (tmp_path / "a file").touch()
+    with pytest.raises(DataFolderError, match="CX_TEMP_DIR is .*cannot be written"):
+        claim_data_folder(settings.model_copy(update={"temp_dir": tmp_path / "a file" / "spill"}))
 
 
 def test_a_full_refresh_that_was_killed_is_finished_by_the_next_run(settings, warehouse):

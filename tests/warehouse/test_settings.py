@@ -29,6 +29,15 @@ def test_a_config_folder_that_is_not_there_is_refused_and_not_taken_from_the_pro
         load_settings(tmp_path / "my_cnofig", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["sources.yaml", "segments/ours.yaml"])
+def test_a_config_file_that_would_be_overlooked_is_named(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    with pytest.raises(SettingsError, match=f"{name} is not read, only what ends in .yml"):
+        load_settings(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("limit", "size"),
     [

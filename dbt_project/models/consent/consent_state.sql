@@ -336,7 +336,7 @@ consent_states as (
             false
         ) as is_permitted,
         judged.captured_at,
-        judged.expires_at,
+        case when judged.status in ('granted', 'expired') then judged.expires_at end as expires_at,
     from judged
 )
 

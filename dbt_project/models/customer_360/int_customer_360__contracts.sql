@@ -22,10 +22,11 @@ customer_contracts as (
         contracts.started_date <= as_of.as_of_date
         and coalesce(contracts.ends_date >= as_of.as_of_date, true)
         and coalesce(contracts.cancelled_date > as_of.as_of_date, true)
-        -- A cancelled contract may run until a day to come; without one it has ended.
+        -- A cancelled contract may run until a day to come; without a day it has ended.
         and coalesce(contracts.status <> 'ended', true)
         and (
             contracts.cancelled_date is not null
+            or contracts.ends_date is not null
             or coalesce(contracts.status not in ('cancelled', 'canceled'), true)
         ) as is_active,
         date_diff('day', as_of.as_of_date, contracts.ends_date) as days_to_end,

@@ -15,7 +15,7 @@ touchpoints as (
         touchpoints.event_date,
         date_diff('day', touchpoints.event_date, (select as_of.as_of_date from as_of)) as age_days,
     from {{ ref("touchpoints") }} as touchpoints
-    where touchpoints.event_date <= (select as_of.as_of_date from as_of)
+    where touchpoints.event_date <= (select as_of.as_of_date from as_of) and {{ is_contact() }}
 ),
 
 touched_profiles as (
@@ -135,7 +135,7 @@ ranked as (
             touchpoints.touchpoint_id
         ) as recency,
     from {{ ref("touchpoints") }} as touchpoints
-    where touchpoints.event_date <= (select as_of.as_of_date from as_of)
+    where touchpoints.event_date <= (select as_of.as_of_date from as_of) and {{ is_contact() }}
 ),
 
 last_touchpoints as (

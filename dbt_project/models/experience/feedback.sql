@@ -75,8 +75,9 @@ review_feedback as (
         'review' as feedback_type,
         'rating' as metric,
         case
-            when reviews.order_id is not null then 'order'
+            -- An order beside it proves the purchase; it is the product that is judged.
             when reviews.product_id is not null then 'product'
+            when reviews.order_id is not null then 'order'
             when reviews.store_id is not null then 'store_visit'
         end as touchpoint,
         'web' as channel,

@@ -14,10 +14,18 @@ stages as (
     from (values ('discover'), ('explore'), ('buy'), ('deliver')) as stage_names (stage)
 ),
 
+-- Whom nobody may watch from stage to stage.
+objectors as (
+    select customers.customer_id from {{ ref("customers") }} as customers
+    where not customers.is_analytics_permitted
+),
+
 -- Days whose window is still open are left out.
 closed_entries as (
     select entries.* from entries
     cross join as_of
+    anti join objectors
+        on entries.customer_id = objectors.customer_id
     where entries.entered_on + interval {{ stage_window_days() }} day <= as_of.as_of_date
 ),
 
