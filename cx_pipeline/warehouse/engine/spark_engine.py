@@ -421,7 +421,9 @@ def _expect_grpc(remote: str) -> None:
         try:
             grpc.channel_ready_future(channel).result(timeout=_ANSWER_SECONDS)
         except grpc.FutureTimeoutError:
-            raise TimeoutError("it takes the connection and does not speak gRPC") from None
+            raise TimeoutError(
+                "it takes the connection and does not speak gRPC, or only with TLS (;use_ssl=true)"
+            ) from None
 
 
 def _configured(builder: Any, options: dict[str, str]) -> Any:
