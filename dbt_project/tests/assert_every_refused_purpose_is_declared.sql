@@ -27,10 +27,9 @@ undeclared_refusals as (
 -- What was corrected since no longer counts.
 undeclared as (
     select
-        undeclared_refusals.source_name || ': ' || count(*) || ' refusals of '
-        || coalesce('purpose ' || undeclared_refusals.purpose, 'no purpose')
-        || ', which config/purposes.yml does not name, so they bind nothing. Name it there, or map '
-        || 'it to one that is.' as problem,
+        undeclared_refusals.source_name || ': purpose "' || undeclared_refusals.purpose
+        || '" is refused (statements: ' || count(*) || ') and not named in config/purposes.yml, so '
+        || 'that binds nothing. Name it there, or map it to one that is.' as problem,
     from undeclared_refusals
     anti join {{ ref("consent_log") }} as later
         on
