@@ -22,6 +22,9 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?)b?|b)", re.IGNORECASE)
 """A number of bytes as DuckDB reads it: 8GB are 8 * 1000^3, 8GiB 8 * 1024^3."""
 
 
+_CONFIG_FILES = tuple(path.name for path in (PROJECT_DIR / "config").glob("*.yml"))
+
+
 class SettingsError(ValueError):
     """A setting that cannot be used: names the variable, the reason and what to do."""
 
@@ -147,8 +150,9 @@ def load_settings(config_dir: Path | None = None, data_dir: Path | None = None) 
         raise SettingsError(
             f"there is no folder {settings.config_dir}; correct --config or CX_CONFIG_DIR."
         )
-    for pattern in ("*.yaml", "segments/*.yaml"):
-        for path in sorted(settings.config_dir.glob(pattern)):
+    for path in sorted(settings.config_dir.rglob("*.yaml")):
+        # A neighbour of another tool's is none of ours.
+        if path.parent.name == "segments" or path.with_suffix(".yml").name in _CONFIG_FILES:
             raise SettingsError(
                 f"{path} is not read, only what ends in .yml; rename it or take it away."
             )

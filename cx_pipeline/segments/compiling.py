@@ -52,6 +52,7 @@ class Query:
 class _Compiler:
     parameters: dict[str, Any] = field(default_factory=dict)
     reads_scores: bool = False
+    reads_watched: bool = False
 
     def value(self, value: Any) -> exp.Expression:
         name = f"p{len(self.parameters)}"
@@ -137,9 +138,7 @@ class _Compiler:
             parts.append(self.counted(schema, table, conditions, exp.GTE, lowest))
         if chosen.at_most is not None:
             parts.append(exp.not_(self.counted(schema, table, conditions, exp.GT, chosen.at_most)))
-        if kind == "touchpoint":
-            # What was watched is not used of who objects to analytics, as customer 360 empties it.
-            parts.append(_certain(_column("is_analytics_permitted", "customers")))
+        self.reads_watched = self.reads_watched or kind == "touchpoint"
         return exp.paren(exp.and_(*parts)) if parts else exp.true()
 
     def counted(
@@ -268,7 +267,7 @@ def compile_segment(segment: Segment) -> Query:
     """Return the query of a segment's customers, who are all permitted for its purpose.
 
     The gate is part of every segment's query, whatever the purpose: of one that needs no consent
-    an objection makes a no.
+    an objection makes a no. Who objects to analytics is in no segment that asks for touchpoints.
     """
     compiler = _Compiler()
     condition = compiler.condition(segment.condition)
@@ -279,6 +278,10 @@ def compile_segment(segment: Segment) -> Query:
         .join(_table("journey", "as_of"), join_type="cross")
         .where(condition, permitted)
     )
+    if compiler.reads_watched:
+        # What was watched is not used of who objects to analytics, as customer 360 empties it;
+        # inside the condition a `none` would make members of them.
+        query = query.where(_certain(_column("is_analytics_permitted", "customers")))
     if compiler.reads_scores:
         query = query.join(
             exp.table_(RFM_SCORES, quoted=True),

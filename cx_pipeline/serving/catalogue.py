@@ -51,11 +51,14 @@ What maps a key to its customer leaves out who objects to analytics. What they s
 readable in consent.permissions.
 """
 
-LINKS = ("contact_point_key", "profile_key")
-"""Columns that bear a person's key. In every other table they are empty on the rows of who objects
-to analytics: the facts stay, which accounting needs, and no longer tell that they are one person's.
-A single one may be known by its day and amount, and must not lead to the others.
+LINKS = ("contact_point_key", "contract_id", "device_serial", "profile_key")
+"""Columns by which the facts of one person lead to each other. Where a fact bears a profile key
+they are empty on the rows of who objects to analytics: the facts stay, which accounting needs. A
+single one may be known by its day and amount, and must not lead to what was watched.
 """
+
+_OWN_KEYS = {"journey.contracts": "contract_id"}
+"""What a table is keyed by stays."""
 
 PUBLISHED_CATEGORIES = (
     "system",
@@ -206,11 +209,18 @@ def published_tables(manifest: Mapping[str, Any], existing: Mapping[str, list[st
                 unlinked=tuple(
                     column.name
                     for column in columns
-                    if column.name in LINKS and key not in PUBLISHED_ROWS
+                    if column.name in LINKS
+                    and column.name != _OWN_KEYS.get(key)
+                    and key not in PUBLISHED_ROWS
+                    and "profile_key" in existing[key]
                 ),
             )
         )
-    whole = {nodes[table.key].get("unique_id") for table in tables if not table.withheld}
+    whole = {
+        nodes[table.key].get("unique_id")
+        for table in tables
+        if not table.withheld and not table.unlinked
+    }
     tables = [
         replace(table, reads_published_only=_reads_only(nodes[table.key], whole))
         for table in tables

@@ -1,8 +1,8 @@
 """The books of the landing as tables: loads, files, rejected rows, and what is mapped to what.
 
 Reads:     the manifest of the lake, sources.yml
-Writes:    sources.loads, sources.loaded_files, sources.rejected_rows, sources.mapped_entities,
-           sources.quarantine_limits
+Writes:    sources.loads, sources.loaded_files, sources.rejected_rows, sources.taken_away_files,
+           sources.mapped_entities, sources.quarantine_limits
 Keeps out: the rows themselves (views.py)
 """
 
@@ -23,6 +23,7 @@ BOOKS = {
     "rejected_rows": (
         "One row per input row that could not be read, or per file when nothing of it could."
     ),
+    "taken_away_files": "One row per file that was refused and is no longer there.",
     "mapped_entities": "One row per source, table and entity of the contract it is mapped to.",
     "quarantine_limits": "One row per source: the share of its rows that may be set aside.",
 }
@@ -108,6 +109,14 @@ def write_books(
                 )
                 for entry in entries
                 for row in entry.rejected
+            ],
+        ),
+        "taken_away_files": (
+            {"load_id": number, "source_name": text, "table_name": text, "file": text},
+            [
+                (entry.load_id, entry.source, entry.table, name)
+                for entry in entries
+                for name in entry.taken_away
             ],
         ),
         "mapped_entities": (

@@ -40,11 +40,11 @@ def known_files(entries: Sequence[Entry]) -> dict[str, LandedFile]:
 
 
 def known_refusals(entries: Sequence[Entry]) -> dict[str, RefusedFile]:
-    """Return each file whose last coming was refused."""
+    """Return each file whose last coming was refused and that was not taken away since."""
     refused: dict[str, RefusedFile] = {}
     for entry in entries:
-        for file in entry.files:
-            refused.pop(file.file, None)
+        for name in (*(file.file for file in entry.files), *entry.taken_away):
+            refused.pop(name, None)
         refused |= {item.file: item for item in entry.refused}
     return refused
 

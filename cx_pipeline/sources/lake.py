@@ -105,6 +105,7 @@ class Watermark(BaseModel):
 class Entry(BaseModel):
     """What one load holds of one table; written last, so a killed landing leaves no entry.
 
+    `taken_away` names files that were refused and are no longer there: they have nothing to send.
     `entries_before` counts the table's earlier entries. When fewer are there, one was deleted to
     have its rows landed anew, and `watermark` and `seen` would keep them out.
     """
@@ -118,6 +119,7 @@ class Entry(BaseModel):
     files: list[LandedFile] = []
     rejected: list[RejectedRow] = []
     refused: list[RefusedFile] = []
+    taken_away: list[str] = []
     watermark: Watermark | None = None
     seen: str | None = None
 
@@ -148,6 +150,7 @@ class Harvest:
     files: list[LandedFile]
     rejected: list[RejectedRow]
     refused: list[RefusedFile] = field(default_factory=list)
+    taken_away: list[str] = field(default_factory=list)
     watermark: Watermark | None = None
     seen: Path | None = None
 
@@ -224,12 +227,15 @@ class Lake:
 
     def holds_any(self, load: Load, source: str, table: str, harvest: Harvest) -> bool:
         """Whether a load holds an input of the harvest already, as it was before."""
-        came = {item.file for item in (*harvest.files, *harvest.rejected, *harvest.refused)}
+
+        def inputs(of: Harvest | Entry) -> set[str]:
+            items = (*of.files, *of.rejected, *of.refused)
+            return {item.file for item in items} | set(of.taken_away)
+
         return any(
-            item.file in came
+            inputs(entry) & inputs(harvest)
             for entry in self.entries(source, table)
             if entry.load_id == load.load_id
-            for item in (*entry.files, *entry.rejected, *entry.refused)
         )
 
     def complete_entries(self) -> list[Entry]:
@@ -275,6 +281,7 @@ class Lake:
                 "files": [*entry.files, *harvest.files],
                 "rejected": [*entry.rejected, *harvest.rejected],
                 "refused": [*entry.refused, *harvest.refused],
+                "taken_away": [*entry.taken_away, *harvest.taken_away],
                 "watermark": harvest.watermark or entry.watermark,
                 "seen": seen,
             }

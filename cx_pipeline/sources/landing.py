@@ -34,7 +34,6 @@ from cx_pipeline.sources.lake import (
     Harvest,
     Lake,
     LakeError,
-    LandedFile,
     Load,
     RefusedFile,
     RejectedRow,
@@ -248,7 +247,7 @@ class _Landing:
         if not gone:
             return harvest
         harvest = harvest or Harvest(parts=[], files=[], rejected=[])
-        return replace(harvest, files=[*harvest.files, *map(_taken_away, sorted(gone))])
+        return replace(harvest, taken_away=sorted(gone))
 
     def _query(
         self,
@@ -326,19 +325,6 @@ class _Landing:
             ],
             refused=[*harvest.refused, *refused],
         )
-
-
-def _taken_away(name: str) -> LandedFile:
-    """Return the note of a refused file that is no longer there: it has nothing left to send."""
-    return LandedFile(
-        file=name,
-        sha256="",
-        stamp="",
-        size_bytes=0,
-        row_count=0,
-        rejected_count=0,
-        first_row_number=1,
-    )
 
 
 def _touched(files: list[InputFile], entries: list[Entry]) -> list[InputFile]:

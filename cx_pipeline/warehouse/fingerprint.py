@@ -205,11 +205,13 @@ def refuse_half_built(settings: Settings, run_id: str, *, is_whole: bool) -> Non
 
 
 def note_published(connection: duckdb.DuckDBPyConnection, settings: Settings, run_id: str) -> None:
-    """Note that the published file holds what this run went by, if it was a whole run.
+    """Note that the published file fits together, and what it holds if this was a whole run.
 
     The run has then tested every row of the loads that it began with: that is noted in the
     warehouse itself, since a warehouse made anew has tested nothing.
     """
+    # Else it would have been refused.
+    _in_part(settings).unlink(missing_ok=True)
     begun = _read(_begun(settings))
     if begun.get("run_id") == run_id:
         connection.execute(
@@ -218,4 +220,3 @@ def note_published(connection: duckdb.DuckDBPyConnection, settings: Settings, ru
         )
         _begun(settings).replace(_published(settings))
         _full_refresh(settings).unlink(missing_ok=True)
-        _in_part(settings).unlink(missing_ok=True)

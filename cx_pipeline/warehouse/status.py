@@ -32,7 +32,11 @@ class Status:
         parts = [
             ("Failed steps of the last run", ("step", "error"), self.failed_steps),
             ("Failed checks of the last run", ("asset", "check", "rows"), self.failed_checks),
-            ("Sources", ("source", "table", "last landed", "rows sent", "set aside"), self.sources),
+            (
+                "Sources",
+                ("source", "table", "last landed", "rows sent", "set aside", "files refused"),
+                self.sources,
+            ),
             ("Published", ("table", "rows"), self.published_tables),
         ]
         return [part for part in parts if part[2]]
@@ -62,7 +66,9 @@ def read_status(settings: Settings) -> Status:
 
 
 def read_sources(settings: Settings) -> list[Row]:
-    """Return a row per table of a source: source, table, when it came, rows sent, rows set aside.
+    """Return a row per table of a source.
+
+    It says source, table, when it came, rows sent, rows set aside and files refused as a whole.
 
     Where that cannot be told now, the one row says why.
     """
@@ -76,9 +82,9 @@ def read_sources(settings: Settings) -> list[Row]:
         ):
             return _read_sources(connection)
     except duckdb.CatalogException:
-        return [("", "no run has come as far as staging yet", "", "", "")]
+        return [("", "no run has come as far as staging yet", "", "", "", "")]
     except (LeaseHeldError, duckdb.IOException):
-        return [("", "a run is writing the warehouse; ask again later", "", "", "")]
+        return [("", "a run is writing the warehouse; ask again later", "", "", "", "")]
 
 
 def _read_last_run(status: Status, instance: dg.DagsterInstance) -> None:
@@ -133,20 +139,33 @@ def _read_sources(connection: duckdb.DuckDBPyConnection) -> list[Row]:
             select
                 source_name,
                 table_name,
-                count(distinct hash(file, row_number)) as set_aside_count,
+                count(distinct hash(file, row_number)) filter (
+                    where row_number is not null
+                ) as set_aside_count,
+                count(distinct file) filter (where row_number is null) as refused_count,
             from staging.quarantine
-            -- A file that was refused as a whole has no number of a row.
-            where not is_resolved and row_number is not null
+            where not is_resolved
             group by all
         )
 
-        select source_name, table_name, landed_at, row_count, coalesce(set_aside_count, 0)
+        select
+            source_name,
+            table_name,
+            landed_at,
+            coalesce(row_count, 0),
+            coalesce(set_aside_count, 0),
+            coalesce(refused_count, 0),
         from landed
-        left join set_aside using (source_name, table_name)
+        full join set_aside using (source_name, table_name)
         order by all
         """
     ).fetchall()
     return [
-        (source, table, _age(landed_at.replace(tzinfo=UTC)), f"{count:,.0f}", f"{set_aside:,.0f}")
-        for source, table, landed_at, count, set_aside in rows
+        (
+            source,
+            table,
+            _age(landed_at.replace(tzinfo=UTC)) if landed_at else "never",
+            *(f"{count:,.0f}" for count in counts),
+        )
+        for source, table, landed_at, *counts in rows
     ]

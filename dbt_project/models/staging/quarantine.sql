@@ -104,6 +104,14 @@ newest_load_of_file as (
     group by all
 ),
 
+-- Of a file that was refused and taken away nothing is waited for; what its earlier coming left in
+-- quarantine still is.
+taken_away as (
+    select source_name, table_name, file, max(load_id) as newest_load_id
+    from {{ source('sources', 'taken_away_files') }}
+    group by all
+),
+
 identified as (
     select
         md5(concat_ws(
@@ -158,6 +166,9 @@ judged as (
                 newest_load_of_file.newest_load_id
             ) > identified.load_id,
             false
+        )
+        or coalesce(
+            identified.row_number is null and taken_away.newest_load_id > identified.load_id, false
         ) as is_resolved,
     from identified
     left join newest_load_of_file
@@ -165,6 +176,11 @@ judged as (
             identified.source_name = newest_load_of_file.source_name
             and identified.table_name = newest_load_of_file.table_name
             and identified.file = newest_load_of_file.file
+    left join taken_away
+        on
+            identified.source_name = taken_away.source_name
+            and identified.table_name = taken_away.table_name
+            and identified.file = taken_away.file
     left join keys_arrived
         on
             identified.entity = keys_arrived.entity
