@@ -283,6 +283,7 @@ def validate(config: ConfigOption = None, data: DataOption = None) -> None:
 @app.command()
 def status(data: DataOption = None) -> None:
     """Say what is fresh, what failed, how many rows there are and when was last published."""
+    from cx_pipeline.warehouse.company import DataFolderError, expect_room
     from cx_pipeline.warehouse.status import read_status
 
     settings = _settings(None, data)
@@ -290,6 +291,11 @@ def status(data: DataOption = None) -> None:
         _fail(f"there is no folder {settings.data_dir}; correct --data.")
     if settings.data_dir.is_dir() and not os.access(settings.data_dir, os.W_OK):
         _fail(f"{settings.data_dir} cannot be written, which Dagster's log needs to be read.")
+    try:
+        if settings.data_dir.is_dir():
+            expect_room(settings)
+    except DataFolderError as error:
+        _fail(error)
     found = read_status(settings)
     console.print(Text(f"Last run        {found.last_run}"), soft_wrap=True)
     console.print(Text(f"Last publication {found.last_publication}"), soft_wrap=True)

@@ -3,6 +3,7 @@
 import errno
 import hmac
 import os
+import shutil
 import tempfile
 from decimal import Decimal
 from pathlib import Path
@@ -57,6 +58,8 @@ def read_company(settings: Settings) -> Company:
     return read_config(settings.config_file("company.yml"), Company)
 
 
+_LEAST_BYTES = 2**20
+
 SHORTEST_KEY = 16
 """Bytes that a new data folder asks of CX_IDENTITY_KEY: NIST SP 800-131A has 112 bits as the least
 for HMAC, which are 14 bytes."""
@@ -83,6 +86,7 @@ def claim_data_folder(settings: Settings) -> None:
             f"{settings.data_dir} cannot be written ({error.strerror}: {error.filename}). Give the "
             "run another folder with --data, or the rights to this one."
         ) from None
+    expect_room(settings)
     if settings.temp_dir:
         try:
             settings.temp_dir.mkdir(parents=True, exist_ok=True)
@@ -126,6 +130,19 @@ def claim_data_folder(settings: Settings) -> None:
             "customer would stand in it twice. Bring the old key back into .env. If it is lost, "
             f"delete {path} and {settings.warehouse_path} and run again: everything is rebuilt "
             "from the lake, and every customer gets another id."
+        )
+
+
+def expect_room(settings: Settings) -> None:
+    """Refuse a disk on which not even Dagster's log can be opened: SQLite writes to read.
+
+    Raises:
+        DataFolderError: The disk is full.
+    """
+    if shutil.disk_usage(settings.data_dir).free < _LEAST_BYTES:
+        raise DataFolderError(
+            f"The disk of {settings.data_dir} is full. Readers keep what was published before. "
+            "Make room and run again: what is landed stays landed."
         )
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -329,6 +330,14 @@ def test_a_full_disk_is_told_once_and_by_its_remedy(settings, monkeypatch):
     assert "TransactionException" in outcome.log_path.read_text()
     assert "row 7 has no key" in other
     assert "what no check may tell" in outcome.log_path.read_text()
+
+
+def test_a_disk_on_which_no_log_can_be_opened_is_told(settings, monkeypatch):
+    claim_data_folder(settings)
+    full = shutil.disk_usage(settings.data_dir)._replace(free=4096)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with pytest.raises(DataFolderError, match="is full.*Make room and run again"):
+        claim_data_folder(settings)
 
 
 def test_of_two_disks_the_full_one_is_named(settings):
