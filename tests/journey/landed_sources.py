@@ -45,6 +45,9 @@ create table sources.rejected_rows (
     load_id bigint, source_name varchar, table_name varchar, file varchar, row_number bigint,
     column_name varchar, reason varchar
 );
+create table sources.taken_away_files (
+    load_id bigint, source_name varchar, table_name varchar, file varchar
+);
 create table sources.quarantine_limits (source_name varchar, max_share double);
 create table sources.mapped_entities (source_name varchar, table_name varchar, entity varchar);
 create table sources.purposes (

@@ -107,7 +107,12 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> LandedSources:
         connection.execute(
             "insert into sources.rejected_rows values "
             "(2, 'test', 'products', 'c.csv', 7, null, 'has 3 fields instead of 5'), "
-            "(2, 'test', 'products', 'd.csv', null, null, 'cannot be read')"
+            "(2, 'test', 'products', 'd.csv', null, null, 'cannot be read'), "
+            "(2, 'test', 'products', 'e.csv', 4, null, 'has 3 fields instead of 5'), "
+            "(2, 'test', 'products', 'e.csv', null, null, 'cannot be read')"
+        )
+        connection.execute(
+            "insert into sources.taken_away_files values (3, 'test', 'products', 'e.csv')"
         )
     landed.dbt("run", "--select", *MODELS)
     return landed
@@ -140,7 +145,7 @@ def test_the_books_of_every_load_balance(landed):
         (1, "orders", "till", 2, 2, 0, 0),
         (1, "products", "products", 9, 4, 3, 2),
         (1, "stores", "stores", 4, 0, 0, 4),
-        (2, "products", "products", 4, 3, 0, 1),
+        (2, "products", "products", 5, 3, 0, 2),
         (2, "stores", "stores", 2, 2, 0, 0),
     ]
     assert all(read == sum(parts) for _, _, _, read, *parts in books)
@@ -237,6 +242,9 @@ def test_quarantine_tells_where_and_why_and_what_was_mended(landed):
         (1, "stores", 3, "country", "is empty", False),
         (2, "c.csv", 7, None, "has 3 fields instead of 5", False),
         (2, "d.csv", None, None, "cannot be read", False),
+        # Taken away: nothing more can be read of the file; a row of it is still missing.
+        (2, "e.csv", 4, None, "has 3 fields instead of 5", False),
+        (2, "e.csv", None, None, "cannot be read", True),
     ]
 
 
