@@ -140,10 +140,16 @@ def expect_room(settings: Settings) -> None:
         DataFolderError: The disk is full.
     """
     if shutil.disk_usage(settings.data_dir).free < _LEAST_BYTES:
-        raise DataFolderError(
-            f"The disk of {settings.data_dir} is full. Readers keep what was published before. "
-            "Make room and run again: what is landed stays landed."
-        )
+        raise DataFolderError(disk_is_full(settings.data_dir))
+
+
+def disk_is_full(folder: Path) -> str:
+    """Return what to do about the full disk of a folder."""
+    free = shutil.disk_usage(folder).free / 2**20
+    return (
+        f"The disk of {folder} is full ({free:,.0f} MiB left). Readers keep what was published "
+        "before. Make room and run again: what is landed stays landed."
+    )
 
 
 def _make_folders(settings: Settings) -> None:

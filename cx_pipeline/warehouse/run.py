@@ -6,7 +6,6 @@ Keeps out: what a person sees of it (that is cli.py)
 """
 
 import logging
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from dagster import DagsterEventType
 
 from cx_pipeline.settings import Settings, load_settings
 from cx_pipeline.warehouse.assets import FULL_REFRESH_TAG
+from cx_pipeline.warehouse.company import disk_is_full
 from cx_pipeline.warehouse.config_files import did_you_mean
 from cx_pipeline.warehouse.instance import (
     dagster_instance,
@@ -114,12 +114,7 @@ def out_of_space(told: str, settings: Settings) -> str:
     """Return what to do about a disk or memory that ran out; empty where neither did."""
     if any(word in told for word in _NO_DISK):
         spilled = settings.temp_dir and str(settings.temp_dir) in told
-        folder = settings.temp_dir if spilled else settings.data_dir
-        free = shutil.disk_usage(folder).free / 2**20
-        return (
-            f"The disk of {folder} is full ({free:,.0f} MiB left). Readers keep what "
-            "was published before. Make room and run again: what is landed stays landed."
-        )
+        return disk_is_full(settings.temp_dir if spilled else settings.data_dir)
     if any(word in told for word in _NO_MEMORY):
         limit = f"CX_MEMORY_LIMIT={settings.memory_limit or 'its default'}"
         return (

@@ -1,6 +1,7 @@
 """What `cx status` tells: last run, what failed, freshness per source, rows, last publication.
 
-Reads: the Dagster instance, the published file and, when no run holds it, the warehouse
+Reads:     the Dagster instance, the published file and, when no run holds it, the warehouse
+Writes:    into the Dagster instance that a run has failed whose process is gone
 """
 
 from dataclasses import dataclass, field

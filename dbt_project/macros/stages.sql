@@ -10,25 +10,25 @@
     its mailings counted, 94% of `deliver` went on to a later stage, without them 17%. Nor does
     who leaves a list or says what they allow take a step.
 #}
-{% macro moves_the_customer(touchpoints='touchpoints') -%}
+{% macro moves_the_customer() -%}
     (
-        {{ touchpoints }}.direction = 'inbound'
+        touchpoints.direction = 'inbound'
         and coalesce(
-            {{ touchpoints }}.event_name not in (
+            touchpoints.event_name not in (
                 'unsubscribed', 'marked_as_spam', 'consent_preference_updated'
             ),
             true
         )
-        or {{ touchpoints }}.event_name = 'order_delivered'
+        or touchpoints.event_name = 'order_delivered'
     )
 {%- endmacro %}
 
 
 {# Whether a touchpoint is a contact of its own: a report of delivery tells of one that counts. #}
-{% macro is_contact(touchpoints='touchpoints') -%}
+{% macro is_contact() -%}
     (
-        {{ touchpoints }}.touchpoint_type <> 'message'
-        or coalesce({{ touchpoints }}.event_name not in ('delivered', 'bounced'), true)
+        touchpoints.touchpoint_type <> 'message'
+        or coalesce(touchpoints.event_name not in ('delivered', 'bounced'), true)
     )
 {%- endmacro %}
 

@@ -352,6 +352,11 @@ def test_the_facts_of_who_objects_to_analytics_are_published_without_their_key(
             (1, uuid '{KEY}1', date '2026-01-01'), (2, '{KEY}3', date '2026-01-01'),
             (3, '{KEY}4', date '2026-01-02'), (4, '{KEY}5', date '2026-01-02'), (5, null, null)
         ) as orders (order_id, profile_key, event_date);
+        create table journey.contracts as from (values
+            ('c1', uuid '{KEY}1', 'serial 1'), ('c3', '{KEY}3', 'serial 3')
+        ) as contracts (contract_id, profile_key, device_serial);
+        create table journey.device_signals as
+            select 'signal of ' || contract_id as device_event_id, * from journey.contracts;
         """
     )
     orders = "select order_id, profile_key from journey.orders order by 1"
@@ -363,6 +368,15 @@ def test_the_facts_of_who_objects_to_analytics_are_published_without_their_key(
         (3, UUID(int=4)),
         (4, None),
         (5, None),
+    ]
+    # Which contract it is may be known by its amount and end; how the device is used may not.
+    assert read(settings, "select * from journey.contracts order by 1") == [
+        ("c1", UUID(int=1), "serial 1"),
+        ("c3", None, None),
+    ]
+    assert read(settings, "select * from journey.device_signals order by 1") == [
+        ("signal of c1", "c1", UUID(int=1), "serial 1"),
+        ("signal of c3", None, None, None),
     ]
 
     warehouse.execute(
