@@ -143,11 +143,10 @@ def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) ->
         console.print(Text(f"\nPublished   {published}"), soft_wrap=True)
     console.print(Text(f"Full log    {outcome.log_path}"), soft_wrap=True)
     console.print("Open the UI make dev, or cx dev", highlight=False)
-    for source, name, *_, set_aside, refused in read_sources(settings):
-        for count, what in ((set_aside, "rows"), (refused, "whole files")):
-            if count not in ("", "0"):
-                told = f"{count} {what} of {source}.{name}: see staging.quarantine"
-                _tell("set aside", told, "yellow")
+    for source, name, _, _, set_aside in read_sources(settings):
+        if set_aside:
+            what = f"{set_aside} of {source}.{name}: see staging.quarantine"
+            _tell("set aside", what, "yellow")
     for failed in outcome.failed_checks:
         _tell("check failed", failed)
     if outcome.failed_checks:

@@ -33,11 +33,7 @@ class Status:
         parts = [
             ("Failed steps of the last run", ("step", "error"), self.failed_steps),
             ("Failed checks of the last run", ("asset", "check", "rows"), self.failed_checks),
-            (
-                "Sources",
-                ("source", "table", "last landed", "rows sent", "set aside", "files refused"),
-                self.sources,
-            ),
+            ("Sources", ("source", "table", "last landed", "rows sent", "set aside"), self.sources),
             ("Published", ("table", "rows"), self.published_tables),
         ]
         return [part for part in parts if part[2]]
@@ -69,7 +65,7 @@ def read_status(settings: Settings) -> Status:
 def read_sources(settings: Settings) -> list[Row]:
     """Return a row per table of a source.
 
-    It says source, table, when it came, rows sent, rows set aside and files refused as a whole.
+    It says source, table, when it came, rows sent, and which rows and whole files are set aside.
 
     Where that cannot be told now, the one row says why.
     """
@@ -83,9 +79,9 @@ def read_sources(settings: Settings) -> list[Row]:
         ):
             return _read_sources(connection)
     except duckdb.CatalogException:
-        return [("", "no run has come as far as staging yet", "", "", "", "")]
+        return [("", "no run has come as far as staging yet", "", "", "")]
     except (LeaseHeldError, duckdb.IOException):
-        return [("", "a run is writing the warehouse; ask again later", "", "", "", "")]
+        return [("", "a run is writing the warehouse; ask again later", "", "", "")]
 
 
 def _read_last_run(status: Status, instance: dg.DagsterInstance) -> None:
@@ -166,7 +162,12 @@ def _read_sources(connection: duckdb.DuckDBPyConnection) -> list[Row]:
             source,
             table,
             _age(landed_at.replace(tzinfo=UTC)) if landed_at else "never",
-            *(f"{count:,.0f}" for count in counts),
+            f"{row_count:,.0f}",
+            ", ".join(
+                f"{count:,.0f} {what}{'s' * (count > 1)}"
+                for count, what in ((set_aside, "row"), (refused, "file"))
+                if count
+            ),
         )
-        for source, table, landed_at, *counts in rows
+        for source, table, landed_at, row_count, set_aside, refused in rows
     ]
