@@ -813,7 +813,7 @@ consents as (
 
 select
     *,
-    order_amount / nullif(order_count, 0) as average_order_amount,
+    order_amount / nullif(order_count, 0) as mean_order_amount,
     returned_order_count / nullif(order_count, 0) as returned_order_share,
     digital_order_count / nullif(order_count, 0) as digital_order_share,
     late_delivery_count / nullif(promised_delivery_count, 0) as late_delivery_share,

@@ -30,8 +30,8 @@ create table if not exists segments.memberships (
     customer_id varchar,
     segment varchar,
     purpose varchar,
-    entered_at date,
-    left_at date,
+    entered_date date,
+    left_date date,
     is_current boolean
 );
 create table if not exists segments.definitions (
@@ -198,32 +198,33 @@ def _keep_history(con: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     closed = _changed_rows(
         con,
         "update segments.memberships set is_current = false, "
-        "left_at = greatest(getvariable('segments_as_of'), entered_at) "
+        "left_date = greatest(getvariable('segments_as_of'), entered_date) "
         # By place: asked row by row whether a member exists, it takes twice as long.
         "where rowid in (select memberships.rowid from segments.memberships as memberships "
         "anti join members using (customer_id, segment, purpose) where is_current)",
     )
     reopened = _changed_rows(
         con,
-        "update segments.memberships set left_at = null, is_current = true "
-        "where left_at >= getvariable('segments_as_of') and exists ("
+        "update segments.memberships set left_date = null, is_current = true "
+        "where left_date >= getvariable('segments_as_of') and exists ("
         "select 1 from members where members.customer_id = memberships.customer_id "
         "and members.segment = memberships.segment and members.purpose = memberships.purpose) "
         "and not exists ("
         "select 1 from segments.memberships as later "
         "where later.customer_id = memberships.customer_id and later.segment = memberships.segment "
-        "and (later.is_current or later.left_at > memberships.left_at "
-        "or later.purpose = memberships.purpose and later.entered_at > memberships.entered_at))",
+        "and (later.is_current or later.left_date > memberships.left_date "
+        "or later.purpose = memberships.purpose "
+        "and later.entered_date > memberships.entered_date))",
     )
     added = _changed_rows(
         con,
         "insert into segments.memberships "
         "select customer_id, segment, purpose, "
-        "greatest(getvariable('segments_as_of'), last_left_at), null, true "
+        "greatest(getvariable('segments_as_of'), last_left_date), null, true "
         "from members anti join (from segments.memberships where is_current) "
         "using (customer_id, segment, purpose) "
-        "left join (select customer_id, segment, max(left_at) as last_left_at "
-        "from segments.memberships where left_at is not null group by all) "
+        "left join (select customer_id, segment, max(left_date) as last_left_date "
+        "from segments.memberships where left_date is not null group by all) "
         "using (customer_id, segment)",
     )
     return closed, reopened + added

@@ -12,14 +12,14 @@ with stays as (
     select
         memberships.customer_id,
         memberships.segment,
-        memberships.entered_at,
-        memberships.left_at,
+        memberships.entered_date,
+        memberships.left_date,
         memberships.is_current,
-        max(coalesce(memberships.left_at, date '9999-12-31')) over (
+        max(coalesce(memberships.left_date, date '9999-12-31')) over (
             partition by memberships.customer_id, memberships.segment
-            order by memberships.entered_at, memberships.left_at
+            order by memberships.entered_date, memberships.left_date
             rows between unbounded preceding and 1 preceding
-        ) as left_before_at,
+        ) as left_before_date,
     from {{ source("segments", "memberships") }} as memberships
 ),
 
@@ -27,13 +27,13 @@ wrong_stays as (
     select
         stays.customer_id,
         stays.segment,
-        stays.entered_at,
-        stays.left_at,
+        stays.entered_date,
+        stays.left_date,
     from stays
     where
-        stays.entered_at < stays.left_before_at
-        or stays.left_at < stays.entered_at
-        or stays.is_current <> (stays.left_at is null)
+        stays.entered_date < stays.left_before_date
+        or stays.left_date < stays.entered_date
+        or stays.is_current <> (stays.left_date is null)
 )
 
 select * from wrong_stays

@@ -237,8 +237,8 @@ def create_inputs(connection: duckdb.DuckDBPyConnection) -> None:
             select customer_id from identity.customer_xref where is_current and is_known;
         create view consent.purposes as select * from staging.stg_purposes;
         create table segments.memberships (
-            customer_id varchar, segment varchar, purpose varchar, entered_at date, left_at date,
-            is_current boolean
+            customer_id varchar, segment varchar, purpose varchar, entered_date date,
+            left_date date, is_current boolean
         );
         create table segments.definitions (segment varchar, channel varchar);
         """

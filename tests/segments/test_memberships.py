@@ -21,7 +21,7 @@ def on(con, day):
 
 def history(con):
     return con.execute(
-        "select customer_id, entered_at::varchar, left_at::varchar, is_current "
+        "select customer_id, entered_date::varchar, left_date::varchar, is_current "
         "from segments.memberships order by all"
     ).fetchall()
 
@@ -128,7 +128,7 @@ def test_whatever_the_days_no_stay_is_lost_and_none_overlap(steps):
     con = open_house()
     con.execute("delete from customer_360.customers where customer_id not in ('ann', 'bob')")
     con.execute("update consent.permissions set is_permitted = true")
-    stays = "select customer_id, purpose, entered_at from segments.memberships"
+    stays = "select customer_id, purpose, entered_date from segments.memberships"
     seen = set()
     for day, danes, purpose in steps:
         on(con, day)
@@ -139,13 +139,13 @@ def test_whatever_the_days_no_stay_is_lost_and_none_overlap(steps):
         assert len(found) == len(set(found))
         assert seen <= set(found)
         seen = set(found)
-        current = con.execute(f"{stays} where is_current and left_at is null").fetchall()
+        current = con.execute(f"{stays} where is_current and left_date is null").fetchall()
         assert {row[:2] for row in current} == {(customer, purpose) for customer in danes}
         assert con.execute(
             "select count(*) from segments.memberships as one, segments.memberships as other "
             "where one.rowid < other.rowid and one.customer_id = other.customer_id "
-            "and greatest(one.entered_at, other.entered_at) < "
-            "least(coalesce(one.left_at, '2099-01-01'), coalesce(other.left_at, '2099-01-01'))"
+            "and greatest(one.entered_date, other.entered_date) < "
+            "least(coalesce(one.left_date, '2099-01-01'), coalesce(other.left_date, '2099-01-01'))"
         ).fetchall() == [(0,)]
     con.close()
 

@@ -163,7 +163,7 @@ joined as (
         coalesce(orders.order_amount, 0.00) as order_amount,
         coalesce(orders.order_amount_90d, 0.00) as order_amount_90d,
         coalesce(orders.order_amount_365d, 0.00) as order_amount_365d,
-        orders.average_order_amount,
+        orders.mean_order_amount,
         orders.largest_order_amount,
         orders.last_order_amount,
         orders.first_order_date,

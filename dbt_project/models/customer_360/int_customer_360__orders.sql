@@ -77,7 +77,7 @@ orders_by_customer as (
         count(distinct kept_orders.event_date) as order_day_count,
         count(distinct kept_orders.store_id) as store_count,
         -- Orders without an exchange rate have no amount.
-        sum(kept_orders.amount) / nullif(count(kept_orders.amount), 0) as average_order_amount,
+        sum(kept_orders.amount) / nullif(count(kept_orders.amount), 0) as mean_order_amount,
         max(kept_orders.amount) as largest_order_amount,
         -- The id makes a tie come out the same every time; without a struct, a null is passed over.
         arg_min(
