@@ -5,7 +5,7 @@ import dagster as dg
 from cx_pipeline.kpis.queries import read_queries
 from cx_pipeline.kpis.values import compute
 from cx_pipeline.settings import load_settings
-from cx_pipeline.warehouse.project import load_manifest
+from cx_pipeline.warehouse.project import semantic_manifest
 from cx_pipeline.warehouse.session import connect
 from cx_pipeline.warehouse.tables import table_metadata
 
@@ -52,8 +52,7 @@ DEPS = [
 def kpis() -> tuple[dg.MaterializeResult, dg.MaterializeResult]:
     """Run the queries of every key figure."""
     settings = load_settings()
-    load_manifest(settings)
-    figures, queries = read_queries(settings.target_dir)
+    figures, queries = read_queries(semantic_manifest(settings), settings.target_dir)
     with connect(settings) as con:
         compute(con, figures, queries)
         return (

@@ -1,6 +1,6 @@
 """The SQL of every key figure, rendered by MetricFlow from dbt's metric definitions.
 
-Reads:     target/semantic_manifest.json, which dbt writes when it parses the project
+Reads:     dbt's semantic manifest
 Writes:    target/kpi_queries.json, so that an unchanged definition is not rendered again
 Keeps out: running the queries (`values`); what a figure means (dbt_project/models/kpis)
 
@@ -138,18 +138,18 @@ def read_kpis(semantic_manifest: Mapping[str, Any]) -> list[Kpi]:
     return kpis
 
 
-def read_queries(target_dir: Path) -> tuple[list[Kpi], list[KpiQuery]]:
+def read_queries(semantic_manifest: str, target_dir: Path) -> tuple[list[Kpi], list[KpiQuery]]:
     """Return the key figures and their queries, rendered anew only if a definition changed.
 
     Args:
-        target_dir: dbt's target folder.
+        semantic_manifest: dbt's semantic manifest, as text.
+        target_dir: dbt's target folder, where the rendered queries are kept.
 
     Raises:
         KpiDefinitionError: A metric says of itself what cannot be.
     """
-    text = (target_dir / "semantic_manifest.json").read_text()
-    kpis = read_kpis(json.loads(text))
-    digest = hashlib.sha256(text.encode())
+    kpis = read_kpis(json.loads(semantic_manifest))
+    digest = hashlib.sha256(semantic_manifest.encode())
     digest.update(version("metricflow").encode())
     digest.update(Path(__file__).read_bytes())
     kept = target_dir / "kpi_queries.json"
@@ -159,7 +159,7 @@ def read_queries(target_dir: Path) -> tuple[list[Kpi], list[KpiQuery]]:
             return kpis, [
                 KpiQuery(**{**query, "kpis": tuple(query["kpis"])}) for query in stored["queries"]
             ]
-    queries = render_queries(text, kpis)
+    queries = render_queries(semantic_manifest, kpis)
     being_written = kept.with_suffix(".json.part")
     being_written.write_text(
         json.dumps(

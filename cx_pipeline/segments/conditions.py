@@ -298,8 +298,16 @@ class Condition(ConfigModel):
                         else ""
                     )
                 )
-        if operator == "between" and value[0] > value[1]:
-            raise ValueError(f"between {value[0]} and {value[1]} there is nothing; swap them")
+        if operator == "between":
+            try:
+                is_reversed = value[0] > value[1]
+            except TypeError:
+                raise ValueError(
+                    f"{value[0]} and {value[1]} cannot be compared; write two days, or two times "
+                    "that both have an offset or both have none"
+                ) from None
+            if is_reversed:
+                raise ValueError(f"between {value[0]} and {value[1]} there is nothing; swap them")
 
 
 def _fits(value: Value, kind: str) -> bool:

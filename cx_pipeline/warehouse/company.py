@@ -170,7 +170,21 @@ def _make_folders(settings: Settings) -> None:
 
 
 def _claim(path: Path, claim: str) -> str:
-    """Write a claim into a file that does not exist yet; return what the file says."""
-    if not path.exists():
-        path.write_text(claim)
-    return path.read_text()
+    """Write a claim into a file that says nothing yet; return what the file says.
+
+    Raises:
+        DataFolderError: It cannot be written.
+    """
+    try:
+        if not path.exists() or not path.read_text():
+            # In one step: half a claim would be another company's, or another key's.
+            aside = path.with_name(f"{path.name}.claiming")
+            aside.write_text(claim)
+            aside.replace(path)
+        return path.read_text()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DataFolderError(disk_is_full(path.parent)) from None
+        raise DataFolderError(
+            f"{path} cannot be read or written ({error.strerror}); correct its rights."
+        ) from None

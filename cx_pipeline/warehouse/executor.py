@@ -11,11 +11,8 @@ from dagster._core.execution.plan import active
 from cx_pipeline.settings import load_settings
 from cx_pipeline.warehouse.company import claim_data_folder
 from cx_pipeline.warehouse.fingerprint import note_build_in_part
-from cx_pipeline.warehouse.lease import lease
+from cx_pipeline.warehouse.lease import WAIT_SECONDS, lease
 from cx_pipeline.warehouse.session import clear_temp_dir
-
-# A run that was started while another one ends should not fail for a matter of seconds.
-LEASE_WAIT_SECONDS = 60
 
 # A run that finds nothing new skips what it would build, and with it every check: Dagster warns of
 # each that it "will proceed without gating on it", though nothing proceeds.
@@ -42,7 +39,7 @@ class OneWriterExecutor(Executor):
         """Run the plan while holding the lease."""
         settings = load_settings()
         claim_data_folder(settings)
-        with lease(settings.data_dir, f"run {plan_context.run_id}", LEASE_WAIT_SECONDS):
+        with lease(settings.data_dir, f"run {plan_context.run_id}", WAIT_SECONDS):
             clear_temp_dir(settings)
             selection = plan_context.dagster_run.asset_selection or set()
             if any(key.path[0] not in _UNPUBLISHED_ROOMS for key in selection):

@@ -27,16 +27,24 @@ class HalfBuiltError(RuntimeError):
     """The warehouse holds what a run that did not end well left."""
 
 
-def _hash_of(files: list[Path], *also: str) -> str:
+_MAKES_EXPORTS = "cx_pipeline/demo/"
+"""Code whose work a run only sees in what it lands."""
+
+
+def _hash_of(files: dict[str, Path], *also: str) -> str:
     digest = hashlib.sha256(repr(also).encode())
-    for path in sorted(set(files)):
-        digest.update(str(path).encode() + path.read_bytes())
+    for name, path in sorted(files.items()):
+        digest.update(name.encode() + path.read_bytes())
     return digest.hexdigest()
 
 
-def _config_files(settings: Settings) -> list[Path]:
-    folders = {settings.config_dir, PROJECT_DIR / "config"}
-    return [path for folder in folders for path in folder.rglob("*.yml")]
+def _files(name: str, folder: Path, glob: str = "**/*.yml") -> dict[str, Path]:
+    """Return files by names that stay when their folder is moved."""
+    return {f"{name}/{path.relative_to(folder)}": path for path in folder.glob(glob)}
+
+
+def _config_files(settings: Settings) -> dict[str, Path]:
+    return _files("config", settings.config_dir) | _files("default", PROJECT_DIR / "config")
 
 
 def rules_hash(settings: Settings) -> str:
@@ -44,8 +52,13 @@ def rules_hash(settings: Settings) -> str:
 
     That is the code and config/ without its segments, which are compiled anew in every run.
     """
-    config = [path for path in _config_files(settings) if path.parent.name != "segments"]
-    return _hash_of(config + [path for folder, glob in _CODE for path in folder.glob(glob)])
+    config = _config_files(settings)
+    files = {name: path for name, path in config.items() if path.parent.name != "segments"}
+    for folder, glob in _CODE:
+        files |= _files(folder.name, folder, glob)
+    return _hash_of(
+        {name: path for name, path in files.items() if not name.startswith(_MAKES_EXPORTS)}
+    )
 
 
 def run_fingerprint(connection: duckdb.DuckDBPyConnection, settings: Settings) -> str:

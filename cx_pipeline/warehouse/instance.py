@@ -9,7 +9,7 @@ import dagster as dg
 from dagster._utils.error import SerializableErrorInfo
 
 from cx_pipeline.settings import Settings
-from cx_pipeline.warehouse.lease import LeaseHeldError, lease
+from cx_pipeline.warehouse.lease import WAIT_SECONDS, LeaseHeldError, lease
 
 # One run at a time: the warehouse has one writer. Whoever is still running after six hours hangs:
 # 65 million touchpoints take half an hour.
@@ -70,8 +70,9 @@ def dagster_instance(settings: Settings) -> dg.DagsterInstance:
     return dg.DagsterInstance.get()
 
 
-# A run takes the lease within a moment of its start, or waits while another one holds it.
-_STARTING_SECONDS = 10
+# By then a run holds the lease or has given up. A younger one may be waiting for it: whoever looks
+# in the moment between two holders would find it dead.
+_STARTING_SECONDS = WAIT_SECONDS + 10
 
 
 def end_dead_runs(settings: Settings, instance: dg.DagsterInstance) -> None:

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+WAIT_SECONDS = 60
+"""A run that was started while another one ends should not fail for a matter of seconds."""
+
 _depth: dict[Path, int] = {}
 """How often this process holds each lease; a step inside a run takes the run's lease again."""
 

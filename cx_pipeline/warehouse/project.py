@@ -4,6 +4,7 @@ dbt runs in process (`dbtRunner`): a killed run leaves no dbt child behind that 
 and the 2 s that importing dbt takes are paid once a run and not once an invocation.
 """
 
+import fcntl
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread, current_thread
 from typing import Any
@@ -93,12 +95,34 @@ def _common_arguments(settings: Settings) -> list[str]:
 logging.getLogger("metricflow_semantic_interfaces").setLevel(logging.ERROR)
 
 
+@dataclass(frozen=True)
+class _Parsed:
+    """The project as it was parsed, and what dbt wrote of it into the target folder."""
+
+    manifest: Manifest
+    manifest_json: str
+    semantic_manifest_json: str
+
+
 @lru_cache(maxsize=1)
-def _parse(arguments: tuple[str, ...]) -> Manifest:
-    outcome = dbtRunner().invoke(["parse", *arguments])
-    if not outcome.success:
-        raise DbtProjectError(f"the dbt project does not parse: {outcome.exception}")
-    return outcome.result
+def _parse(arguments: tuple[str, ...], target_dir: Path) -> _Parsed:
+    target_dir.mkdir(parents=True, exist_ok=True)
+    # dbt writes these files in place, and `cx dev` has three processes that parse: of 400 looks at
+    # the manifest while another one parsed, 46 found half of it.
+    with (target_dir / "parse.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        outcome = dbtRunner().invoke(["parse", *arguments])
+        if not outcome.success:
+            raise DbtProjectError(f"the dbt project does not parse: {outcome.exception}")
+        return _Parsed(
+            outcome.result,
+            (target_dir / "manifest.json").read_text(),
+            (target_dir / "semantic_manifest.json").read_text(),
+        )
+
+
+def _parsed(settings: Settings) -> _Parsed:
+    return _parse(tuple(_common_arguments(settings)), settings.target_dir)
 
 
 def load_manifest(settings: Settings) -> Manifest:
@@ -107,13 +131,17 @@ def load_manifest(settings: Settings) -> Manifest:
     Raises:
         DbtProjectError: The project does not parse.
     """
-    return _parse(tuple(_common_arguments(settings)))
+    return _parsed(settings).manifest
 
 
 def manifest_as_dict(settings: Settings) -> dict[str, Any]:
-    """Return the manifest in the form of target/manifest.json, which parsing has just written."""
-    load_manifest(settings)
-    return json.loads((settings.target_dir / "manifest.json").read_text())
+    """Return the manifest in the form of target/manifest.json."""
+    return json.loads(_parsed(settings).manifest_json)
+
+
+def semantic_manifest(settings: Settings) -> str:
+    """Return the text of target/semantic_manifest.json: metrics and what they are made from."""
+    return _parsed(settings).semantic_manifest_json
 
 
 def _problems(engine: Engine, manifest: Manifest, result: NodeResult) -> str:

@@ -80,8 +80,15 @@ def read_sources(settings: Settings) -> list[Row]:
             return _read_sources(connection)
     except duckdb.CatalogException:
         return [("", "no run has come as far as staging yet", "", "", "")]
-    except (LeaseHeldError, duckdb.IOException):
+    except LeaseHeldError:
         return [("", "a run is writing the warehouse; ask again later", "", "", "")]
+    except duckdb.Error:
+        told = (
+            f"{settings.warehouse_path} cannot be read. Where no other program has it open, it is "
+            "damaged: bring back a copy, or delete it; then `cx run` builds it from the lake, but "
+            "for past stays in segments and corrected consents"
+        )
+        return [("", told, "", "", "")]
 
 
 def _read_last_run(status: Status, instance: dg.DagsterInstance) -> None:
@@ -89,8 +96,11 @@ def _read_last_run(status: Status, instance: dg.DagsterInstance) -> None:
     if not records:
         return
     run = records[0].dagster_run
-    started = datetime.fromtimestamp(records[0].start_time or 0, UTC)
-    status.last_run = f"{run.status.value.lower()}, started {_age(started)}, run {run.run_id}"
+    if records[0].start_time:
+        begun = f"started {_age(datetime.fromtimestamp(records[0].start_time, UTC))}"
+    else:
+        begun = f"asked for {_age(records[0].create_timestamp)}"
+    status.last_run = f"{run.status.value.lower()}, {begun}, run {run.run_id}"
     for event in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         error = event.dagster_event.step_failure_data.error
         status.failed_steps.append((event.step_key, error_message(error)))

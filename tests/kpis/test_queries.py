@@ -77,9 +77,7 @@ def test_a_wrong_kpi_part_is_refused_with_the_metrics_name(wrong, reason):
 def test_queries_are_rendered_again_only_when_a_definition_changes(tmp_path, monkeypatch):
     rendered = []
     monkeypatch.setattr(queries, "render_queries", lambda text, kpis: rendered.append(text) or [])
-    path = tmp_path / "semantic_manifest.json"
     for shown in (SHOWN, SHOWN, {**SHOWN, "unit": "score"}):
-        path.write_text(json.dumps(manifest(shown)))
-        read_queries(tmp_path)
+        read_queries(json.dumps(manifest(shown)), tmp_path)
 
     assert len(rendered) == 2

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from cx_pipeline import cli
 from cx_pipeline.kpis.assets import DEPS
-from cx_pipeline.kpis.queries import read_queries, render_queries
+from cx_pipeline.kpis.queries import Kpi, KpiQuery, read_queries, render_queries
 from cx_pipeline.kpis.values import compute
 from cx_pipeline.settings import load_settings
-from cx_pipeline.warehouse.project import load_manifest
+from cx_pipeline.warehouse.project import semantic_manifest
 
 ROWS = {
     "journey.orders": """
@@ -84,10 +84,13 @@ ROWS = {
 
 
 @pytest.fixture(scope="module")
-def target_dir() -> Path:
-    settings = load_settings()
-    load_manifest(settings)
-    return settings.target_dir
+def definitions() -> str:
+    return semantic_manifest(load_settings())
+
+
+@pytest.fixture(scope="module")
+def figures(definitions) -> tuple[list[Kpi], list[KpiQuery]]:
+    return read_queries(definitions, load_settings().target_dir)
 
 
 @pytest.fixture
@@ -102,8 +105,8 @@ def house(tmp_path):
 
 
 @pytest.fixture
-def values(house, target_dir):
-    compute(house, *read_queries(target_dir))
+def values(house, figures):
+    compute(house, *figures)
 
     def ask(kpi: str, grain: str = "total", dimension: str = "all") -> dict[str, tuple]:
         rows = house.execute(
@@ -194,17 +197,17 @@ def test_nothing_to_divide_by_is_no_row_and_no_error(values):
     assert set(values("cost_per_click", "month", "platform")) == {"meta"}
 
 
-def test_empty_tables_make_no_rows(house, target_dir):
+def test_empty_tables_make_no_rows(house, figures):
     for table in ROWS:
         house.execute(f"delete from {table}")
 
-    assert compute(house, *read_queries(target_dir)) == 0
+    assert compute(house, *figures) == 0
     (definitions,) = house.execute("select count(*) from kpis.definitions").fetchall()[0]
     assert definitions > 25
 
 
-def test_the_same_rows_give_the_same_table(house, target_dir):
-    kpis, queries = read_queries(target_dir)
+def test_the_same_rows_give_the_same_table(house, figures):
+    kpis, queries = figures
     contents = []
     for _ in range(2):
         compute(house, kpis, queries)
@@ -213,8 +216,8 @@ def test_the_same_rows_give_the_same_table(house, target_dir):
     assert contents[0] == contents[1]
 
 
-def test_a_snapshot_of_nothing_keeps_the_months_before(house, target_dir):
-    kpis, queries = read_queries(target_dir)
+def test_a_snapshot_of_nothing_keeps_the_months_before(house, figures):
+    kpis, queries = figures
     compute(house, kpis, queries)
     house.execute("update journey.as_of set as_of_date = date '2026-03-10'")
     house.execute("delete from kpis.segment_sizes")
@@ -226,8 +229,8 @@ def test_a_snapshot_of_nothing_keeps_the_months_before(house, target_dir):
         ).fetchall() == [("2026-02-01",)]
 
 
-def test_a_snapshot_keeps_the_months_before_as_they_were(house, target_dir):
-    kpis, queries = read_queries(target_dir)
+def test_a_snapshot_keeps_the_months_before_as_they_were(house, figures):
+    kpis, queries = figures
     compute(house, kpis, queries)
     for table in ("customer_counts", "consent_coverage", "segment_sizes"):
         house.execute(f"update kpis.{table} set as_of_date = date '2026-03-10'")
@@ -267,8 +270,8 @@ def test_a_snapshot_keeps_the_months_before_as_they_were(house, target_dir):
     }
 
 
-def test_the_table_of_a_run_shows_every_figure_as_people_write_it(house, target_dir, monkeypatch):
-    compute(house, *read_queries(target_dir))
+def test_the_table_of_a_run_shows_every_figure_as_people_write_it(house, figures, monkeypatch):
+    compute(house, *figures)
     (path,) = house.execute("select path from duckdb_databases() where not internal").fetchall()[0]
     house.close()
     monkeypatch.setattr(cli, "console", Console(file=StringIO(), width=100))
@@ -291,8 +294,8 @@ def test_the_table_of_a_run_shows_every_figure_as_people_write_it(house, target_
     assert list(shown).index("Service cases") < list(shown).index("Revenue")
 
 
-def test_every_figure_says_what_it_means(house, target_dir):
-    compute(house, *read_queries(target_dir))
+def test_every_figure_says_what_it_means(house, figures):
+    compute(house, *figures)
 
     assert (
         house.execute(
@@ -303,14 +306,15 @@ def test_every_figure_says_what_it_means(house, target_dir):
     )
 
 
-def test_every_figure_equals_what_metricflow_answers_when_asked_for_it_alone(house, target_dir):
+def test_every_figure_equals_what_metricflow_answers_when_asked_for_it_alone(
+    house, figures, definitions
+):
     """The ratio itself is asked for here; kpi_values divides the two parts."""
-    kpis, queries = read_queries(target_dir)
+    kpis, queries = figures
     compute(house, kpis, queries)
     alone = [replace(kpi, numerator=None, denominator=None, n=kpi.name) for kpi in kpis]
-    text = (target_dir / "semantic_manifest.json").read_text()
     compared = 0
-    for query in render_queries(text, alone):
+    for query in render_queries(definitions, alone):
         group = [name for name in (query.period_column, query.dimension_column) if name]
         for name in query.kpis:
             columns = ", ".join([*group, name])
@@ -339,8 +343,8 @@ def test_every_figure_equals_what_metricflow_answers_when_asked_for_it_alone(hou
     assert compared > 150
 
 
-def test_the_asset_waits_for_every_table_that_its_queries_read(target_dir):
-    manifest = json.loads((target_dir / "semantic_manifest.json").read_text())
+def test_the_asset_waits_for_every_table_that_its_queries_read(definitions):
+    manifest = json.loads(definitions)
     read = {
         (model["node_relation"]["schema_name"], model["node_relation"]["alias"])
         for model in manifest["semantic_models"]
@@ -349,11 +353,11 @@ def test_the_asset_waits_for_every_table_that_its_queries_read(target_dir):
     assert {tuple(path) for path in DEPS} == read
 
 
-def test_no_query_writes(target_dir):
-    kpis, queries = read_queries(target_dir)
+def test_no_query_writes(figures, definitions):
+    kpis, queries = figures
 
     assert len(queries) < len(kpis) * 3
     for query in queries:
         (statement,) = duckdb.extract_statements(query.sql)
         assert statement.type == duckdb.StatementType.SELECT
-    assert render_queries((target_dir / "semantic_manifest.json").read_text(), kpis) == queries
+    assert render_queries(definitions, kpis) == queries

@@ -29,6 +29,11 @@ segments:
         ("      {column: order_count, within_next_days: 5}", 7, "cannot be asked of 'order_count'"),
         ("      {column: order_count, at_least: many}", 7, "'many' is not a number"),
         ("      {column: order_count, between: [5, 2]}", 7, "swap them"),
+        (
+            "      {column: last_order_date, between: [2026-01-01, 2026-02-01T10:00:00]}",
+            7,
+            "write two days",
+        ),
         ("      {column: order_count}", 7, "needs exactly one of"),
         ("      {column: order_count, at_least: 1, at_most: 2}", 7, "at_least and at_most"),
         ("      {}", 7, "here is none of them"),

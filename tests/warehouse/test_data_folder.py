@@ -85,6 +85,16 @@ def test_a_new_folder_is_refused_with_a_key_that_could_be_guessed(settings, monk
     claim_data_folder(settings)
 
 
+def test_a_folder_whose_claims_a_full_disk_left_empty_is_claimed_again(settings):
+    claim_data_folder(settings)
+    names = ("company", "engine", "identity_key.check")
+    said = [(settings.data_dir / name).read_text() for name in names]
+    for name in names:
+        (settings.data_dir / name).write_text("")
+    claim_data_folder(settings)
+    assert [(settings.data_dir / name).read_text() for name in names] == said
+
+
 def test_a_folder_is_refused_with_another_engine(settings, monkeypatch):
     claim_data_folder(settings)
     monkeypatch.setenv("CX_ENGINE", "spark")
@@ -147,6 +157,19 @@ def test_rows_are_built_anew_when_config_moved_but_not_for_a_segment(settings, w
     assert fingerprint.rules_moved(settings)
     publish(settings, warehouse, "second")
     assert not fingerprint.rules_moved(settings)
+
+
+def test_rows_stand_when_the_checkout_moves_or_the_demo_changes(settings, tmp_path, monkeypatch):
+    before, moved = fingerprint.rules_hash(settings), tmp_path / "moved"
+    for folder in {PROJECT_DIR / "config", *(folder for folder, _ in fingerprint._CODE)}:
+        shutil.copytree(folder, moved / folder.name)
+    code = tuple((moved / folder.name, glob) for folder, glob in fingerprint._CODE)
+    monkeypatch.setattr(fingerprint, "PROJECT_DIR", moved)
+    monkeypatch.setattr(fingerprint, "_CODE", code)
+    (moved / "cx_pipeline" / "demo" / "texts.py").write_text("# other words\n")
+    assert fingerprint.rules_hash(settings) == before
+    (moved / "cx_pipeline" / "segments" / "compiling.py").write_text("# other rules\n")
+    assert fingerprint.rules_hash(settings) != before
 
 
 def test_rows_built_by_rules_that_were_taken_back_are_built_anew(settings, warehouse):
@@ -350,6 +373,12 @@ def test_of_two_disks_the_full_one_is_named(settings):
 def test_a_room_that_does_not_exist_is_named(settings):
     with pytest.raises(UnknownRoomError, match='no room "segmnets"; did you mean "segments"'):
         planned_assets(settings, ["segmnets"])
+
+
+def test_a_warehouse_that_is_damaged_is_not_taken_for_one_in_use(settings):
+    settings.data_dir.mkdir()
+    settings.warehouse_path.write_bytes(b"no database" * 1000)
+    assert "it is damaged" in read_status(settings).sources[0][1]
 
 
 def test_status_looks_at_the_warehouse_only_while_nobody_writes(settings):
