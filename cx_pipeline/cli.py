@@ -79,12 +79,12 @@ def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) ->
     from cx_pipeline.warehouse.config_files import ConfigError
     from cx_pipeline.warehouse.fingerprint import full_refresh_is_open, rules_moved
     from cx_pipeline.warehouse.run import (
+        AssetMade,
         OutOfSpaceError,
         UnknownRoomError,
         planned_assets,
         run_pipeline,
     )
-    from cx_pipeline.warehouse.run import Progress as Made
     from cx_pipeline.warehouse.status import read_sources
 
     try:
@@ -114,7 +114,7 @@ def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) ->
             for room, count in planned.items()
         }
 
-        def show(made: Made) -> None:
+        def show(made: AssetMade) -> None:
             task = tasks[made.room]
             if not done[made.room]:
                 bars.start_task(task)
@@ -147,6 +147,8 @@ def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) ->
         if set_aside:
             what = f"{set_aside} of {source}.{name}: see staging.quarantine"
             _tell("set aside", what, "yellow")
+    for warning in outcome.warnings:
+        _tell("look at", warning, "yellow")
     for failed in outcome.failed_checks:
         _tell("check failed", failed)
     if outcome.failed_checks:

@@ -114,13 +114,24 @@ def test_the_readmes_sources_yml_is_one_that_validates(tmp_path):
     assert {source.is_database for source in config.sources.values()} == {True, False}
 
 
-def test_the_segment_in_contributing_is_one_that_validates(tmp_path):
+@pytest.mark.parametrize("paper", ["CONTRIBUTING.md", "docs/segments.md"])
+def test_the_segment_in_a_paper_is_one_that_validates(paper, tmp_path):
     from cx_pipeline.segments.memberships import read_segments
 
     (tmp_path / "segments").mkdir()
-    example = blocks(PROJECT_DIR / "CONTRIBUTING.md", "yaml")[0]
+    example = blocks(PROJECT_DIR / paper, "yaml")[0]
     (tmp_path / "segments" / "example.yml").write_text(example)
     assert len(read_segments(load_settings(tmp_path, tmp_path))) == 1
+
+
+def test_every_word_of_a_condition_is_explained():
+    from cx_pipeline.segments import conditions
+
+    words = {*conditions.OPERATORS, *conditions.KINDS, *conditions.RfmScores.model_fields}
+    for kind in conditions.JOURNEY_KINDS:
+        words |= getattr(conditions, f"{kind.title()}Filter").model_fields.keys()
+    page = PROJECT_DIR / "docs" / "segments.md"
+    assert words <= {word for span in code_of(page) for word in span.split()}
 
 
 def test_the_papers_are_not_longer_than_people_read():

@@ -7,7 +7,7 @@ Keeps out: what a purpose permits (consent) and what a stage means (journey)
 from typing import Literal
 
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cx_pipeline.settings import Settings
 from cx_pipeline.warehouse.company import read_company
@@ -57,10 +57,26 @@ class Purpose(ConfigModel):
         return self
 
 
+RELIED_ON = {
+    "analytics": "it decides whose facts are published with their key",
+    "marketing": "who leaves a mailing list refuses it",
+    "surveys": "who leaves a survey's list refuses it",
+}
+"""Purposes that every company has, and what hangs on each."""
+
+
 class PurposesConfig(ConfigModel):
     """The file config/purposes.yml."""
 
     purposes: dict[str, Purpose] = Field(min_length=1)
+
+    @field_validator("purposes")
+    @classmethod
+    def _those_relied_on_are_declared(cls, purposes: dict[str, Purpose]) -> dict[str, Purpose]:
+        for purpose, reason in RELIED_ON.items():
+            if purpose not in purposes:
+                raise ValueError(f'"{purpose}" is not declared, but {reason}; declare it')
+        return purposes
 
 
 class JourneyStagesConfig(ConfigModel):

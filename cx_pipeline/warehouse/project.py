@@ -222,7 +222,7 @@ def build(
         thread.start()
         try:
             while (result := queue.get()) is not None:
-                if result.is_successful:
+                if result.status in (NodeStatus.Success, NodeStatus.Pass):
                     yield _with_table(engine, manifest, result)
                 else:
                     told = _problems(engine, manifest, result)

@@ -7,7 +7,7 @@ Keeps out: what a person sees of it (that is cli.py)
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,13 +36,11 @@ _LANDING_LOGGER_NAME = "cx_pipeline.sources.landing"
 
 
 @dataclass(frozen=True)
-class Progress:
-    """One thing that happened in a run: an asset was made, a check was judged, a step failed."""
+class AssetMade:
+    """An asset that a run has made."""
 
     room: str
     asset: str
-    kind: str
-    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,8 @@ class RunOutcome:
     log_path: Path
     errors: tuple[str, ...]
     failed_checks: tuple[str, ...]
+    warnings: tuple[str, ...]
+    """Checks that tell of something and stop nothing."""
 
 
 @dg.logger
@@ -76,7 +76,7 @@ def run_log(init_context: dg.InitLoggerContext) -> logging.Logger:
 
 
 class _ProgressHandler(logging.Handler):
-    def __init__(self, listener: Callable[[Progress], None]) -> None:
+    def __init__(self, listener: Callable[[AssetMade], None]) -> None:
         super().__init__()
         self.listener = listener
 
@@ -86,15 +86,8 @@ class _ProgressHandler(logging.Handler):
             return
         if event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
             materialization = event.event_specific_data.materialization
-            seconds = materialization.metadata.get("seconds")
-            self.listener(
-                Progress(
-                    room=materialization.asset_key.path[0],
-                    asset="/".join(materialization.asset_key.path[1:]),
-                    kind="made",
-                    seconds=seconds.value if seconds else None,
-                )
-            )
+            room, *asset = materialization.asset_key.path
+            self.listener(AssetMade(room, "/".join(asset)))
 
 
 class OutOfSpaceError(RuntimeError):
@@ -137,7 +130,7 @@ class UnknownRoomError(ValueError):
     """A run was asked for of a room that does not exist."""
 
 
-def planned_assets(settings: Settings, rooms: Iterable[str] = ()) -> dict[str, int]:
+def planned_assets(settings: Settings, rooms: Collection[str] = ()) -> dict[str, int]:
     """Return how many assets a run makes in each room, in the order of the house.
 
     Raises:
@@ -155,8 +148,8 @@ def planned_assets(settings: Settings, rooms: Iterable[str] = ()) -> dict[str, i
 
 def run_pipeline(
     settings: Settings,
-    rooms: Iterable[str] = (),
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    rooms: Collection[str] = (),
+    on_progress: Callable[[AssetMade], None] = lambda _: None,
     *,
     full_refresh: bool = False,
 ) -> RunOutcome:
@@ -207,18 +200,20 @@ def run_pipeline(
         errors = tuple(error_message(error) for error in failures if error)
         # What the engine says of a full disk or memory is in the log; a person needs the remedy.
         errors = tuple(dict.fromkeys(out_of_space(error, settings) or error for error in errors))
-        failed_checks = tuple(
-            f"{evaluation.asset_key.to_user_string()} {evaluation.check_name}: "
-            f"{evaluation.description or 'see the log'}"
-            for event in result.all_events
-            if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION
-            and not (evaluation := event.asset_check_evaluation_data).passed
-            and evaluation.severity == dg.AssetCheckSeverity.ERROR
-        )
+        told: dict[dg.AssetCheckSeverity, list[str]] = {}
+        for event in result.all_events:
+            if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
+                evaluation = event.asset_check_evaluation_data
+                if not evaluation.passed:
+                    told.setdefault(evaluation.severity, []).append(
+                        f"{evaluation.asset_key.to_user_string()} {evaluation.check_name}: "
+                        f"{evaluation.description or 'see the log'}"
+                    )
         return RunOutcome(
             run_id=result.run_id,
             is_successful=result.success,
             log_path=settings.log_dir / f"{result.run_id}.log",
             errors=errors,
-            failed_checks=failed_checks,
+            failed_checks=tuple(told.get(dg.AssetCheckSeverity.ERROR, ())),
+            warnings=tuple(told.get(dg.AssetCheckSeverity.WARN, ())),
         )

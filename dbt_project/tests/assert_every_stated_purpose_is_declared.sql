@@ -8,11 +8,14 @@
 
 -- A grant on a purpose or channel that config/purposes.yml does not name permits nothing.
 with consent_log as (
-    select distinct
+    select
+        consent_log.source_name,
         consent_log.purpose,
         consent_log.channel,
+        count(*) as statement_count,
     from {{ ref("consent_log") }} as consent_log
     where consent_log.status = 'granted'
+    group by consent_log.source_name, consent_log.purpose, consent_log.channel
 ),
 
 purposes as (
@@ -24,8 +27,10 @@ purposes as (
 
 undeclared as (
     select
-        consent_log.purpose,
-        consent_log.channel,
+        consent_log.source_name || ': purpose "' || consent_log.purpose || '"'
+        || coalesce(' on channel "' || consent_log.channel || '"', '') || ' is granted (statements: '
+        || consent_log.statement_count || ') and not named in config/purposes.yml, so that permits '
+        || 'nothing. Name it there, or map it to one that is.' as problem,
     from consent_log
     where not exists (
         select 1

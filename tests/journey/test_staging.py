@@ -211,6 +211,30 @@ def test_a_load_whose_files_are_refused_exceeds_the_limit(landed):
     }
 
 
+def test_one_statement_of_consent_that_cannot_be_read_fails_a_check(landed):
+    """It may be a refusal: the consent given before it would stand."""
+    with landed.connect() as connection:
+        connection.begin()
+        problems = [failures(connection, "assert_every_statement_of_consent_is_read")]
+        connection.execute(
+            "insert into staging.quarantine by name select 'q' as quarantine_id, "
+            "'crm' as source_name, 'consents' as table_name, 'consent_events' as entity, "
+            "'c.csv' as file, 3 as row_number, 'captured_at' as column_name, "
+            "'is empty' as reason, 1 as load_id, "
+            "false as is_resolved"
+        )
+        problems.append(failures(connection, "assert_every_statement_of_consent_is_read"))
+        connection.rollback()
+    assert problems == [
+        [],
+        [
+            "crm.consents: 1 statements of consent, or files of them, are set aside, such as c.csv "
+            "row 3 (captured_at is empty). Any may be a refusal. Correct the export, or how "
+            "sources.yml reads it, and run again."
+        ],
+    ]
+
+
 def test_quarantine_tells_where_and_why_and_what_was_mended(landed):
     quarantined = landed.query(
         "select load_id, file, row_number, column_name, reason, is_resolved "

@@ -1,0 +1,45 @@
+{{ config(
+    meta={
+        "description": "No statement of consent is set aside.",
+        "dagster": {"ref": {"name": "quarantine"}},
+    },
+) }}
+
+-- What cannot be read may be a refusal, and the consent given before it would stand: here no share
+-- is tolerated.
+with set_aside as (
+    select
+        quarantine.source_name,
+        quarantine.table_name,
+        count(distinct hash(quarantine.file, quarantine.row_number)) as row_count,
+        arg_min(
+            struct_pack(
+                file := quarantine.file,
+                row_number := quarantine.row_number,
+                column_name := quarantine.column_name,
+                reason := quarantine.reason
+            ),
+            quarantine.quarantine_id
+        ) as one,
+    from {{ ref("quarantine") }} as quarantine
+    where not quarantine.is_resolved and quarantine.entity = 'consent_events'
+    group by quarantine.source_name, quarantine.table_name
+),
+
+unread as (
+    select
+        format(
+            '{}.{}: {} statements of consent, or files of them, are set aside, such as {}{} ({}). '
+            || 'Any may be a refusal. Correct the export, or how sources.yml reads it, and run '
+            || 'again.',
+            set_aside.source_name,
+            set_aside.table_name,
+            set_aside.row_count,
+            set_aside.one.file,
+            coalesce(' row ' || set_aside.one.row_number, ''),
+            coalesce(set_aside.one.column_name || ' ', '') || set_aside.one.reason
+        ) as problem,
+    from set_aside
+)
+
+select * from unread
