@@ -143,10 +143,14 @@ def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) ->
         console.print(Text(f"\nPublished   {published}"), soft_wrap=True)
     console.print(Text(f"Full log    {outcome.log_path}"), soft_wrap=True)
     console.print("Open the UI make dev, or cx dev", highlight=False)
-    for source, name, _, _, set_aside in read_sources(settings):
-        if set_aside:
-            what = f"{set_aside} of {source}.{name}: see staging.quarantine"
+    tables = read_sources(settings)
+    for table in tables:
+        if table.set_aside:
+            what = f"{table.set_aside} of {table.source}.{table.table}: see staging.quarantine"
             _tell("set aside", what, "yellow")
+    for source in dict.fromkeys(table.source for table in tables if not table.is_configured):
+        what = f"source {source} is no longer in sources.yml; what it once sent stays in the lake"
+        _tell("not used", what, "yellow")
     for warning in outcome.warnings:
         _tell("look at", warning, "yellow")
     for failed in outcome.failed_checks:

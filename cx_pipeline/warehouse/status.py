@@ -6,6 +6,7 @@ Writes:    into the Dagster instance that a run has failed whose process is gone
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import dagster as dg
 import duckdb
@@ -17,6 +18,18 @@ from cx_pipeline.warehouse.lease import LeaseHeldError, lease
 Row = tuple[object, ...]
 
 
+class SourceTable(NamedTuple):
+    """What came of one table of a source."""
+
+    source: str
+    table: str
+    last_landed: str
+    rows_sent: str = ""
+    set_aside: str = ""
+    is_configured: bool = True
+    """Whether sources.yml still names its source; else nothing is built from its rows."""
+
+
 @dataclass
 class Status:
     """The state of one data folder at one moment."""
@@ -25,7 +38,7 @@ class Status:
     last_publication: str = "none yet"
     failed_steps: list[Row] = field(default_factory=list)
     failed_checks: list[Row] = field(default_factory=list)
-    sources: list[Row] = field(default_factory=list)
+    sources: list[SourceTable] = field(default_factory=list)
     published_tables: list[Row] = field(default_factory=list)
 
     def tables(self) -> list[tuple[str, tuple[str, ...], list[Row]]]:
@@ -33,7 +46,11 @@ class Status:
         parts = [
             ("Failed steps of the last run", ("step", "error"), self.failed_steps),
             ("Failed checks of the last run", ("asset", "check", "rows"), self.failed_checks),
-            ("Sources", ("source", "table", "last landed", "rows sent", "set aside"), self.sources),
+            (
+                "Sources",
+                ("source", "table", "last landed", "rows sent", "set aside"),
+                [table[:-1] for table in self.sources],
+            ),
             ("Published", ("table", "rows"), self.published_tables),
         ]
         return [part for part in parts if part[2]]
@@ -62,13 +79,8 @@ def read_status(settings: Settings) -> Status:
     return status
 
 
-def read_sources(settings: Settings) -> list[Row]:
-    """Return a row per table of a source.
-
-    It says source, table, when it came, rows sent, and which rows and whole files are set aside.
-
-    Where that cannot be told now, the one row says why.
-    """
+def read_sources(settings: Settings) -> list[SourceTable]:
+    """Return what came of each table of a source; where nobody can tell now, one entry says why."""
     if not settings.warehouse_path.exists():
         return []
     try:
@@ -79,16 +91,16 @@ def read_sources(settings: Settings) -> list[Row]:
         ):
             return _read_sources(connection)
     except duckdb.CatalogException:
-        return [("", "no run has come as far as staging yet", "", "", "")]
+        return [SourceTable("", "no run has come as far as staging yet", "")]
     except LeaseHeldError:
-        return [("", "a run is writing the warehouse; ask again later", "", "", "")]
+        return [SourceTable("", "a run is writing the warehouse; ask again later", "")]
     except duckdb.Error:
         told = (
             f"{settings.warehouse_path} cannot be read. Where no other program has it open, it is "
             "damaged: bring back a copy, or delete it; then `cx run` builds it from the lake, but "
             "for past stays in segments and corrected consents"
         )
-        return [("", told, "", "", "")]
+        return [SourceTable("", told, "")]
 
 
 def _read_last_run(status: Status, instance: dg.DagsterInstance) -> None:
@@ -128,7 +140,7 @@ def _read_publication(status: Status, connection: duckdb.DuckDBPyConnection) -> 
     ).fetchall()
 
 
-def _read_sources(connection: duckdb.DuckDBPyConnection) -> list[Row]:
+def _read_sources(connection: duckdb.DuckDBPyConnection) -> list[SourceTable]:
     rows = connection.execute(
         """
         with landed as (
@@ -162,22 +174,26 @@ def _read_sources(connection: duckdb.DuckDBPyConnection) -> list[Row]:
             coalesce(row_count, 0),
             coalesce(set_aside_count, 0),
             coalesce(refused_count, 0),
+            source_name in (select source_name from sources.quarantine_limits),
         from landed
         full join set_aside using (source_name, table_name)
         order by all
         """
     ).fetchall()
-    return [
-        (
-            source,
-            table,
-            _age(landed_at.replace(tzinfo=UTC)) if landed_at else "never",
-            f"{row_count:,.0f}",
-            ", ".join(
-                f"{count:,.0f} {what}{'s' * (count > 1)}"
-                for count, what in ((set_aside, "row"), (refused, "file"))
-                if count
-            ),
+    tables = []
+    for source, table, landed_at, row_count, set_aside, refused, is_configured in rows:
+        if landed_at:
+            last_landed = _age(landed_at.replace(tzinfo=UTC))
+        else:
+            last_landed = "never" if refused else "made by a query"
+        if not is_configured:
+            last_landed += ", no longer in sources.yml"
+        told = ", ".join(
+            f"{count:,.0f} {what}{'s' * (count > 1)}"
+            for count, what in ((set_aside, "row"), (refused, "file"))
+            if count
         )
-        for source, table, landed_at, row_count, set_aside, refused in rows
-    ]
+        tables.append(
+            SourceTable(source, table, last_landed, f"{row_count:,.0f}", told, is_configured)
+        )
+    return tables

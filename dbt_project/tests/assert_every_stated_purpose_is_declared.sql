@@ -28,9 +28,10 @@ purposes as (
 undeclared as (
     select
         consent_log.source_name || ': purpose "' || consent_log.purpose || '"'
-        || coalesce(' on channel "' || consent_log.channel || '"', '') || ' is granted (statements: '
-        || consent_log.statement_count || ') and not named in config/purposes.yml, so that permits '
-        || 'nothing. Name it there, or map it to one that is.' as problem,
+        || coalesce(' on channel "' || consent_log.channel || '"', '')
+        || ' is granted (statements: ' || consent_log.statement_count
+        || ') and not named in config/purposes.yml, so that permits nothing. Name it there, or map '
+        || 'it to one that is.' as problem,
     from consent_log
     where not exists (
         select 1

@@ -86,6 +86,12 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> LandedSources:
             "till.csv",
             [order("o4", total_amount=77, _table="till"), order("o5", _table="till")],
         ),
+        # A query over the table of this file makes rows of another table's name.
+        (
+            "orders",
+            "made.csv",
+            [order("o6", _table="made", _problems=["total_amount: 'x' is no number"])],
+        ),
         # A database's table: its rows bear its name as their file.
         (
             "stores",
@@ -102,6 +108,7 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> LandedSources:
         ),
         ("stores", "bad.csv", [{"store_id": "s1"}]),
         ("stores", "stores", [{"store_id": "s2"}]),
+        ("orders", "made.csv", [order("o6", _table="made")]),
     )
     with landed.connect() as connection:
         connection.execute(
@@ -141,10 +148,12 @@ def test_the_books_of_every_load_balance(landed):
         "rows_quarantined from staging.load_balance order by all"
     )
     assert books == [
+        (1, "orders", "made", 1, 0, 0, 1),
         (1, "orders", "orders", 5, 3, 1, 1),
         (1, "orders", "till", 2, 2, 0, 0),
         (1, "products", "products", 9, 4, 3, 2),
         (1, "stores", "stores", 4, 0, 0, 4),
+        (2, "orders", "made", 1, 1, 0, 0),
         (2, "products", "products", 5, 3, 0, 2),
         (2, "stores", "stores", 2, 2, 0, 0),
     ]
@@ -251,6 +260,7 @@ def test_quarantine_tells_where_and_why_and_what_was_mended(landed):
         ),
         (1, "a.csv", 5, "list_price", "'x' is no number", True),
         (1, "bad.csv", 1, "store_id", "is taken", True),
+        (1, "made.csv", 1, "total_amount", "'x' is no number", True),
         (
             1,
             "orders.csv",
@@ -285,6 +295,7 @@ def test_the_profile_key_is_the_keyed_hash_of_the_best_identifier(landed):
         "o3": None,
         "o4": None,
         "o5": None,
+        "o6": None,
     }
 
 

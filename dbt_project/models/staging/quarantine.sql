@@ -98,12 +98,6 @@ quarantined as (
     where rejected_rows.load_id > {{ last_load }}
 ),
 
-newest_load_of_file as (
-    select source_name, table_name, file, max(load_id) as newest_load_id
-    from {{ source('sources', 'loaded_files') }}
-    group by all
-),
-
 -- Of a file that was refused and taken away nothing is waited for; what its earlier coming left in
 -- quarantine still is.
 taken_away as (
@@ -146,10 +140,47 @@ keys_arrived as (
         and md5({{ entity_keys()[entity] }}) in (
             select identified.key_hash
             from identified
-            where identified.entity = '{{ entity }}' and identified.file = identified.table_name
+            where identified.entity = '{{ entity }}'
         )
     group by all
     {% endfor %}
+),
+
+newest_load_of_file as (
+    select
+        source_name,
+        table_name,
+        file,
+        file = table_name as is_database_table,
+        max(load_id) as newest_load_id,
+    from {{ source('sources', 'loaded_files') }}
+    group by all
+),
+
+tables_made_by_queries as (
+    select distinct identified.source_name, identified.table_name
+    from identified
+    anti join newest_load_of_file
+        on
+            identified.source_name = newest_load_of_file.source_name
+            and identified.table_name = newest_load_of_file.table_name
+    where identified.row_number is not null
+),
+
+-- The rows that a query makes bear the files of the tables that it reads.
+newest_load_of_rows as (
+    select * from newest_load_of_file
+    union all by name
+    select
+        tables_made_by_queries.source_name,
+        tables_made_by_queries.table_name,
+        newest_load_of_file.file,
+        bool_or(newest_load_of_file.is_database_table) as is_database_table,
+        max(newest_load_of_file.newest_load_id) as newest_load_id,
+    from tables_made_by_queries
+    inner join newest_load_of_file
+        on tables_made_by_queries.source_name = newest_load_of_file.source_name
+    group by all
 ),
 
 {#
@@ -161,9 +192,9 @@ judged as (
         identified.*,
         coalesce(
             if(
-                identified.file = identified.table_name and identified.row_number is not null,
+                newest_load_of_rows.is_database_table and identified.row_number is not null,
                 keys_arrived.newest_load_id,
-                newest_load_of_file.newest_load_id
+                newest_load_of_rows.newest_load_id
             ) > identified.load_id,
             false
         )
@@ -171,11 +202,11 @@ judged as (
             identified.row_number is null and taken_away.newest_load_id > identified.load_id, false
         ) as is_resolved,
     from identified
-    left join newest_load_of_file
+    left join newest_load_of_rows
         on
-            identified.source_name = newest_load_of_file.source_name
-            and identified.table_name = newest_load_of_file.table_name
-            and identified.file = newest_load_of_file.file
+            identified.source_name = newest_load_of_rows.source_name
+            and identified.table_name = newest_load_of_rows.table_name
+            and identified.file = newest_load_of_rows.file
     left join taken_away
         on
             identified.source_name = taken_away.source_name
