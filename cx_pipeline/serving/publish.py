@@ -203,7 +203,7 @@ def publish(
             contents[table.key] = _content(con, table, types)
             if _changed_days(current, table.key, contents[table.key]) != ():
                 building.begin_copy()
-        content_hash = hashlib.sha256(repr(sorted(contents.items())).encode()).hexdigest()
+        content_hash = _content_hash(contents)
         if (
             current
             and is_fresh
@@ -332,6 +332,15 @@ def _content(con: duckdb.DuckDBPyConnection, table: Table, types: Mapping[str, s
     shape = repr((duckdb.__version__, _SAYS_WHO, table.description, columns, view))
     slices = _slices(con, table, view, f"({_rows(table)})")
     return _Content(hashlib.sha256(shape.encode()).hexdigest(), slices, view)
+
+
+def _content_hash(contents: Mapping[str, _Content]) -> str:
+    """Return one hash of all tables; free of the order in which DuckDB gives the days."""
+    ordered = [
+        (key, content.shape, sorted(content.slices.items(), key=str))
+        for key, content in sorted(contents.items())
+    ]
+    return hashlib.sha256(repr(ordered).encode()).hexdigest()
 
 
 def _view(con: duckdb.DuckDBPyConnection, table: Table) -> str | None:

@@ -102,6 +102,20 @@ def test_the_order_of_rows_is_no_change(publish_now, warehouse):
     assert not publish_now().is_new
 
 
+def test_the_order_of_days_that_lie_decades_apart_is_no_change(publish_now, warehouse):
+    # DuckDB groups by day in the order of days only while they span less than 4,096.
+    warehouse.execute(
+        "create table journey.orders as select date '1996-01-01' + (range * 11)::integer as "
+        "event_date, range as order_id from range(1000)"
+    )
+    publish_now()
+    warehouse.execute(
+        "create or replace table journey.orders as from journey.orders order by order_id desc"
+    )
+
+    assert not publish_now().is_new
+
+
 def test_a_changed_description_makes_a_new_version(warehouse, settings):
     manifest = make_manifest(warehouse)
     publish(warehouse, settings, manifest)
