@@ -20,7 +20,7 @@ import shutil
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -187,12 +187,8 @@ def publish(
     directory.mkdir(parents=True, exist_ok=True)
     next_version = 1 + max([0, *_versions(directory)])
     _sweep(directory)
-    existing = _existing_columns(con)
-    tables = published_tables(manifest, existing)
-    if "identity.customer_xref" in existing:
-        con.execute(f"create or replace temp table {OBJECTORS} as {PROFILE_KEYS_OF_OBJECTORS}")
-    else:
-        tables = [replace(table, unlinked=()) for table in tables]
+    tables = published_tables(manifest, _existing_columns(con))
+    con.execute(f"create or replace temp table {OBJECTORS} as {PROFILE_KEYS_OF_OBJECTORS}")
     current = _current(directory)
     now = datetime.now(tz=UTC).replace(tzinfo=None)
     is_fresh = current and now - current.written_afresh_at <= WRITTEN_AFRESH_AFTER
@@ -213,11 +209,12 @@ def publish(
             version, path = current.version, current.path
         else:
             version = next_version
+            ((as_of_date,),) = con.execute("select as_of_date from journey.as_of").fetchall()
             about = {
                 "version": version,
                 "published_at": now,
                 "run_id": run_id,
-                "as_of_date": _as_of_date(con),
+                "as_of_date": as_of_date,
                 "content_hash": content_hash,
                 "duckdb_version": duckdb.__version__,
             }
@@ -395,14 +392,6 @@ def _current(directory: Path) -> _Current | None:
     if int(row[0]) != int(found[1]):
         return None
     return _Current(path, int(row[0]), str(row[1]), row[2], contents)
-
-
-def _as_of_date(con: duckdb.DuckDBPyConnection) -> date | None:
-    try:
-        rows = con.execute("select as_of_date from journey.as_of").fetchall()
-    except duckdb.CatalogException:
-        return None
-    return rows[0][0] if rows else None
 
 
 def _build(

@@ -40,11 +40,17 @@ def fill_warehouse(con: duckdb.DuckDBPyConnection, generation: int) -> None:
         "create or replace table customer_360.customers as select 'c1' as customer_id, "
         "$1::bigint as generation, $2 as email, $3 as favourite_phone, "
         "date '1980-01-01' as birth_date, 'cookie' as cookie_id, 'L1' as loyalty_id, "
-        "'x' as category_of_tomorrow, 12.50::decimal(18,2) as monetary",
+        "'x' as category_of_tomorrow, 12.50::decimal(18,2) as monetary, "
+        "true as is_analytics_permitted",
         [generation, EMAIL, PHONE],
     )
     con.execute("create or replace view kpis.latest as select generation from journey.touchpoints")
     con.execute("create or replace table journey.as_of as select date '2026-11-20' as as_of_date")
+    con.execute(
+        "create or replace table identity.customer_xref as "
+        "select profile_key, 'c1' as customer_id, true as is_known, true as is_current "
+        "from journey.touchpoints limit 1"
+    )
     con.execute("create or replace table identity.contact_points as select $1 as value", [EMAIL])
     con.execute("create or replace table staging.stg_contacts as select $1 as email", [EMAIL])
     con.execute("commit")
