@@ -9,6 +9,7 @@ for the Python steps, and a clock around the phases of the publication.
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from threading import Event, Thread
@@ -30,12 +31,13 @@ SCRIPT_NODES = {
 """The models that do what the scripts of the peers do too; with them goes identity's Python."""
 
 _PHASES = {
-    "hash the tables": "_content",
-    "write the file": "_write",
-    "read it as a reader": "_verify",
-    "look for personal values": "_refuse_personal_values",
-    "flush to disk": "_flush",
+    "hash the tables": "publish.content_of",
+    "write the file": "publish.write_version",
+    "read it as a reader": "publish.verify_version",
+    "look for personal values": "version_file._refuse_personal_values",
+    "flush to disk": "publish._flush",
 }
+"""The function of serving that does it, by the module that calls it."""
 
 
 def run_cx(config_dir: str, select: list[str], started_at: float) -> dict[str, Any]:
@@ -50,7 +52,6 @@ def run_cx(config_dir: str, select: list[str], started_at: float) -> dict[str, A
         RuntimeError: The run failed.
     """
     from cx_pipeline.cli import app
-    from cx_pipeline.serving import publish
     from cx_pipeline.settings import load_settings
     from cx_pipeline.warehouse import assets
     from cx_pipeline.warehouse.project import NodeResult, build
@@ -70,8 +71,10 @@ def run_cx(config_dir: str, select: list[str], started_at: float) -> dict[str, A
 
     assets.build = noting
     clocks = {phase: Clock() for phase in _PHASES}
-    for phase, function in _PHASES.items():
-        setattr(publish, function, clocks[phase].around(getattr(publish, function)))
+    for phase, place in _PHASES.items():
+        module_name, function = place.split(".")
+        module = import_module(f"cx_pipeline.serving.{module_name}")
+        setattr(module, function, clocks[phase].around(getattr(module, function)))
 
     settings = load_settings(Path(config_dir))
     arguments = ["run", "--config", config_dir, "--data", str(settings.data_dir)]

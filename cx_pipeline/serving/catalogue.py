@@ -163,7 +163,9 @@ def published_nodes(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]
     return dict(sorted(tables.items()))
 
 
-def published_tables(manifest: Mapping[str, Any], existing: Mapping[str, list[str]]) -> list[Table]:
+def published_tables(
+    manifest: Mapping[str, Any], existing: Mapping[str, Collection[str]]
+) -> list[Table]:
     """Return what may be published of the tables that exist, columns in the table's own order.
 
     Args:

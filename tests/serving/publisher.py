@@ -1,7 +1,8 @@
 """A publisher in its own process, which dies at the place that it is told.
 
-Takes the data folder, and a function of the publishing module at whose start (or `after <name>`,
-at whose end) the process kills itself, or a number of milliseconds after which it does.
+Takes the data folder, and a function of serving as `<module>.<name>` at whose start (or
+`after <module>.<name>`, at whose end) the process kills itself, or a number of milliseconds after
+which it does.
 """
 
 import os
@@ -9,12 +10,13 @@ import signal
 import sys
 import threading
 import time
+from importlib import import_module
 from pathlib import Path
 
 import duckdb
 from planted_warehouse import fill_warehouse, make_manifest
 
-from cx_pipeline.serving import publish as module
+from cx_pipeline.serving.publish import publish
 from cx_pipeline.settings import load_settings
 
 settings = load_settings(data_dir=Path(sys.argv[1]))
@@ -37,21 +39,21 @@ if place.isdigit():
         die()
 
     threading.Thread(target=watch, daemon=True).start()
-elif place.startswith("after "):
-    name = place.removeprefix("after ")
+else:
+    module_name, name = place.removeprefix("after ").split(".")
+    module = import_module(f"cx_pipeline.serving.{module_name}")
     original = getattr(module, name)
 
     def and_die(*arguments: object) -> None:
-        """Do what was asked, and die."""
-        original(*arguments)
+        """Do what was asked, or not even that, and die."""
+        if place.startswith("after "):
+            original(*arguments)
         die()
 
     setattr(module, name, and_die)
-else:
-    setattr(module, place, lambda *_: die())
 sys.stdout.write("publishing\n")
 sys.stdout.flush()
 while True:
-    module.publish(con, settings, make_manifest(con))
+    publish(con, settings, make_manifest(con))
     generation += 1
     fill_warehouse(con, generation)

@@ -12,13 +12,8 @@ from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
 from cx_pipeline.serving.catalogue import TableNotBuiltError, UndeclaredColumnError
-from cx_pipeline.serving.publish import (
-    Publication,
-    PublicationError,
-    _on_days,
-    _rewrite,
-    publish,
-)
+from cx_pipeline.serving.publish import Publication, publish
+from cx_pipeline.serving.version_file import PublicationError, _on_days, _rewrite
 from cx_pipeline.settings import Settings
 from tests.serving.planted_warehouse import EMAIL, NAME, PHONE, fill_warehouse, make_manifest
 
@@ -418,7 +413,7 @@ def test_a_failed_check_leaves_the_old_version(publish_now, warehouse, settings,
     publish_now()
     fill_warehouse(warehouse, 2)
     with monkeypatch.context() as refusing:
-        refusing.setattr("cx_pipeline.serving.publish._verify", _refuse)
+        refusing.setattr("cx_pipeline.serving.publish.verify_version", _refuse)
         with pytest.raises(RuntimeError, match="refused"):
             publish_now()
 
@@ -467,7 +462,8 @@ def test_only_the_days_that_changed_are_written(publish_now, warehouse, settings
     publish_now()
     asked = []
     monkeypatch.setattr(
-        "cx_pipeline.serving.publish._on_days", lambda days: asked.append(days) or _on_days(days)
+        "cx_pipeline.serving.version_file._on_days",
+        lambda days: asked.append(days) or _on_days(days),
     )
     orders_of_days(warehouse, 21, marked="another-order")
     publish_now()
@@ -519,7 +515,7 @@ def test_of_a_table_without_days_the_rows_that_differ_are_written(
     publish_now()
     written = []
     monkeypatch.setattr(
-        "cx_pipeline.serving.publish._rewrite",
+        "cx_pipeline.serving.version_file._rewrite",
         lambda con, table: written.append(table.key) or _rewrite(con, table),
     )
     states(warehouse, changed)

@@ -89,7 +89,16 @@ def test_two_readers_never_see_an_error_a_torn_or_an_older_version(
 
 @pytest.mark.parametrize(
     "place",
-    ["_build", "_fill", "after _fill", "_verify", "after _verify", "_swap", "after _swap", "150"],
+    [
+        "publish._build",
+        "version_file._fill",
+        "after version_file._fill",
+        "publish.verify_version",
+        "after publish.verify_version",
+        "publish._swap",
+        "after publish._swap",
+        "150",
+    ],
 )
 def test_a_publisher_killed_anywhere_leaves_a_whole_version(warehouse, settings, place):
     publish(warehouse, settings, make_manifest(warehouse))
