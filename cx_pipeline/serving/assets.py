@@ -1,8 +1,9 @@
 """The serving room in Dagster: the file that BI tools read."""
 
 import dagster as dg
+from dagster_dbt.asset_utils import DAGSTER_DBT_MANIFEST_METADATA_KEY
 
-from cx_pipeline.serving.catalogue import is_published
+from cx_pipeline.serving.catalogue import published_nodes
 from cx_pipeline.serving.publish import publish
 from cx_pipeline.settings import load_settings
 from cx_pipeline.warehouse.fingerprint import (
@@ -13,15 +14,6 @@ from cx_pipeline.warehouse.fingerprint import (
 from cx_pipeline.warehouse.project import manifest_as_dict
 from cx_pipeline.warehouse.session import connect
 
-PYTHON_TABLES = [
-    ["identity", "customer_xref"],
-    ["identity", "id_changes"],
-    ["segments", "memberships"],
-    ["segments", "definitions"],
-    ["kpis", "kpi_values"],
-    ["kpis", "definitions"],
-]
-
 
 def build_serving_asset(dbt_models: dg.AssetsDefinition) -> dg.AssetsDefinition:
     """Return the asset of the published file, which comes after every table that it holds.
@@ -29,8 +21,8 @@ def build_serving_asset(dbt_models: dg.AssetsDefinition) -> dg.AssetsDefinition:
     Args:
         dbt_models: The asset definition over the dbt project.
     """
-    deps = [key for key in sorted(dbt_models.keys) if is_published(*key.path)]
-    deps += [dg.AssetKey(path) for path in PYTHON_TABLES]
+    project = next(iter(dbt_models.specs)).metadata[DAGSTER_DBT_MANIFEST_METADATA_KEY]
+    deps = [dg.AssetKey(table.split(".", 1)) for table in published_nodes(project.manifest)]
 
     @dg.asset(
         key=["serving", "bi"],
