@@ -203,8 +203,16 @@ class _Check:
         """Compile a table's expressions over the columns that are really there."""
         relation = self.samples.get((source_name, table_name))
         if not source.is_database and table.is_query_over_tables:
-            relation = query_relation(self.connection, source_name, source, table, [], self.samples)
             try:
+                relation = query_relation(
+                    self.connection,
+                    self.settings,
+                    source_name,
+                    table_name,
+                    source,
+                    [],
+                    self.samples,
+                )
                 if relation:
                     check_query(self.connection, self.settings, source_name, table_name, relation)
             except ConfigError as error:

@@ -9,10 +9,12 @@ Only complete loads are seen. A view is a plain projection of Parquet, so that a
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -37,7 +39,7 @@ from cx_pipeline.sources.config import (
 from cx_pipeline.sources.contract import Entity, entity_contract
 from cx_pipeline.sources.lake import Entry, Lake, Part
 from cx_pipeline.sources.reference import reference_tables
-from cx_pipeline.warehouse.config_files import ConfigError, Location, config_error
+from cx_pipeline.warehouse.config_files import ConfigError, Location, config_error, did_you_mean
 
 ROW_COLUMNS = ("_file", "_row_number", "_load_id", "_loaded_at")
 """What the lake knows of each row."""
@@ -275,7 +277,9 @@ def _mappings(
         if source.is_database or not table.is_query_over_tables:
             relation = relations.get((source_name, table_name))
         else:
-            relation = query_relation(connection, source_name, source, table, entries, relations)
+            relation = query_relation(
+                connection, settings, source_name, table_name, source, entries, relations
+            )
             if relation:
                 check_query(connection, settings, source_name, table_name, relation)
         if relation is None:
@@ -300,9 +304,10 @@ def _mappings(
 
 def query_relation(
     connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
     source_name: str,
+    table_name: str,
     source: SourceConfig,
-    table: TableConfig,
     entries: Sequence[Entry],
     relations: dict[tuple[str, str], str],
 ) -> str | None:
@@ -311,22 +316,80 @@ def query_relation(
     Of a file that was landed more than once the query sees the last version only; a join would
     otherwise see each of its rows several times. Not so of the table whose rows the result's are:
     a row that its file no longer has stays, as in every table.
+
+    Raises:
+        ConfigError: It is no select, or reads something else than tables of files of its source.
     """
-    query = (table.query or "").strip().rstrip(";")
+    query = (source.tables[table_name].query or "").strip().rstrip(";")
+    there = [name for name, table in source.tables.items() if table.files]
+    try:
+        read = _tables_read(connection, query, there)
+    except ValueError as error:
+        place = ("sources", source_name, "tables", table_name, "query")
+        raise config_error(sources_path(settings), [(place, str(error))]) from None
     tables: dict[str, str] = {}
-    for other, other_table in source.tables.items():
-        if other_table.files and re.search(rf"\b{other}\b", query):
-            relation = relations.get((source_name, other))
-            if relation is None:
-                return None
-            tables[other] = f"select * from ({relation})"
-    if not tables:
-        return None
+    for other in read:
+        relation = relations.get((source_name, other))
+        if relation is None:
+            return None
+        tables[other] = f"select * from ({relation})"
     for other, rows in tables.items():
         old = _superseded(entries, source_name, other)
         if old and not _passes_on_rows(connection, query, tables, other):
             tables[other] = f"{rows} where (_load_id, _file) not in ({old})"
     return _over(query, tables)
+
+
+def _tables_read(
+    connection: duckdb.DuckDBPyConnection, query: str, there: Sequence[str]
+) -> list[str]:
+    """Return which of the tables that are there a query reads, in their order.
+
+    DuckDB's parser tells: a column, an alias or a comment may bear the name of a table too.
+
+    Raises:
+        ValueError: It is no select, or reads something else; says so in a sentence.
+    """
+    ((told,),) = connection.execute(
+        "select json_serialize_sql($1::varchar)::varchar", [f"select * from ({query})"]
+    ).fetchall()
+    tree = json.loads(told)
+    if tree["error"]:
+        # Of what is no syntax error DuckDB says only that it cannot be told as JSON.
+        is_syntax = tree["error_type"] == "parser"
+        reason = tree["error_message"] if is_syntax else "a pivot must name its columns, `in (...)`"
+        raise ValueError(f"DuckDB does not understand the query: {reason}")
+    read = set(_names_read(tree, frozenset()))
+    strange = next((name for name in sorted(read) if name not in there), None)
+    if strange:
+        raise ValueError(
+            f'the query reads "{strange}", which is no table of files of this source'
+            + did_you_mean(strange, there)
+        )
+    if not read:
+        raise ValueError("the query reads no table of its source; select from one of them.")
+    return [name for name in there if name in read]
+
+
+def _names_read(tree: Any, own: frozenset[str]) -> Iterator[str]:
+    """Walk the tables that a parsed select reads, but not its own, which a `with` names."""
+    if isinstance(tree, list):
+        for item in tree:
+            yield from _names_read(item, own)
+    elif isinstance(tree, dict):
+        # A recursive one reads itself; any other means by its name what is outside of it.
+        own |= {tree.get("cte_name", "").lower()}
+        for item in tree.get("cte_map", {}).get("map", []):
+            yield from _names_read(item["value"], own)
+            own |= {item["key"].lower()}
+        if tree.get("type") == "BASE_TABLE":
+            path = (tree["catalog_name"], tree["schema_name"], tree["table_name"])
+            name = ".".join(filter(None, path)).lower()
+            if name not in own:
+                yield name
+        for key, item in tree.items():
+            if key != "cte_map":
+                yield from _names_read(item, own)
 
 
 def _over(query: str, tables: dict[str, str]) -> str:

@@ -1,5 +1,6 @@
 """Raw values become the contract's columns and types, or a problem that says why not."""
 
+import json
 from datetime import datetime
 from decimal import Decimal
 
@@ -346,6 +347,13 @@ sources:
 """
 
 
+def _configure_query(site: Site, query: str) -> None:
+    """Write sources.yml with another query."""
+    before, _, after = QUERY_CONFIG.partition("query: >-")
+    entities = after[after.index("        entities:") :]
+    site.configure(f"{before}query: {json.dumps(query)}\n{entities}")
+
+
 def test_a_query_joins_the_tables_of_a_source(site: Site) -> None:
     site.configure(QUERY_CONFIG)
     site.write("orders.csv", "order_no,placed\n1,2026-01-02\n2,2026-01-02\n")
@@ -409,6 +417,65 @@ def test_a_query_waits_for_its_tables(site: Site) -> None:
     site.load()
     assert site.ask("select count(*) from sources.orders") == [(0,)]
     assert site.notes == ["shop.orders_with_totals: nothing landed yet"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select orders.*, 1 as total, 2 as payments from orders",
+        "select orders.*, 1 as total from orders -- not yet payments\n where true",
+        "with payments as (select 1 as total) select orders.*, total from orders, payments",
+        "with recursive payments as (select 1 as total union select total from payments) "
+        "select orders.*, payments.total from Orders, payments",
+    ],
+)
+def test_a_query_does_not_wait_for_a_table_that_it_does_not_read(site: Site, query: str) -> None:
+    _configure_query(site, query)
+    site.write("orders.csv", "order_no,placed\n1,2026-01-02\n")
+    site.load()
+    assert site.ask("select order_id, total_amount::int from sources.orders") == [("1", 1)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        # Inside of it a name means the table, and the query's own select after it.
+        "with payments as (select order_no, 1 as total from payments) "
+        "select orders.*, total from orders join payments using (order_no)",
+        "select orders.*, 1 as total from orders where order_no in (select order_no from payments)",
+        "from (select *, 1 as total from orders) semi join payments using (order_no)",
+    ],
+)
+def test_a_query_waits_for_a_table_that_it_reads_anywhere(site: Site, query: str) -> None:
+    _configure_query(site, query)
+    site.write("orders.csv", "order_no,placed\n1,2026-01-02\n")
+    site.load()
+    assert site.notes == ["shop.orders_with_totals: nothing landed yet"]
+    site.write("payments.csv", "order_no,amount\n1,10\n")
+    site.load()
+    assert site.ask("select order_id, total_amount::int from sources.orders") == [("1", 1)]
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("select * from orders, paymnts", 'reads "paymnts", which is no table of files of this'),
+        ("select * from orders, paymnts", 'source; did you mean "payments"?'),
+        ("select * from raw_shop.orders", 'reads "raw_shop.orders", which is no table of files'),
+        ("select * from orders_with_totals", 'reads "orders_with_totals", which is no table'),
+        ("select 1 as total", "reads no table of its source"),
+        ("selec * from orders", "DuckDB does not understand the query: syntax error"),
+        ("select * from orders; select * from orders", "DuckDB does not understand the query"),
+        ("pivot orders on order_no using count(*)", "DuckDB does not understand the query"),
+    ],
+)
+def test_a_query_that_reads_something_else_is_refused(site: Site, query: str, said: str) -> None:
+    _configure_query(site, query)
+    site.write("orders.csv", "order_no,placed\n1,2026-01-02\n")
+    with pytest.raises(ConfigError) as error:
+        site.load()
+    assert "sources.yml line 9: sources.shop.tables.orders_with_totals.query: " in str(error.value)
+    assert said in str(error.value)
 
 
 def test_every_entity_is_a_typed_view_before_anything_is_mapped(site: Site) -> None:
