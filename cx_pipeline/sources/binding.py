@@ -29,6 +29,11 @@ def text_literal(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+def bracketed(sql: str) -> str:
+    """Return what somebody wrote in brackets; a comment at its end must not swallow the last."""
+    return f"({sql}\n)"
+
+
 def column_types(connection: duckdb.DuckDBPyConnection, part: Path) -> dict[str, str]:
     """Return the columns of a Parquet file with DuckDB's types."""
     rows = connection.execute(f"describe select * from read_parquet({text_literal(str(part))})")
@@ -47,12 +52,12 @@ def bind_error(
 
     With a mapping that groups rows, the expression may be an aggregate.
     """
-    group_by = ", ".join(f"({item})" for item in mapping.group_by) if mapping else ""
+    group_by = ", ".join(map(bracketed, mapping.group_by)) if mapping else ""
     if is_condition:
-        statement = f"select 1 from {relation} where ({expression})"
+        statement = f"select 1 from {relation} where {bracketed(expression)}"
     else:
         grouping = f" group by {group_by}" if group_by else ""
-        statement = f"select ({expression}) as given from {relation}{grouping}"
+        statement = f"select {bracketed(expression)} as given from {relation}{grouping}"
     try:
         connection.execute(f"describe {statement}").fetchall()
     except duckdb.Error as error:

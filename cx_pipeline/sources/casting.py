@@ -10,7 +10,7 @@ aside. Casts that cannot fail are not checked.
 import re
 from dataclasses import dataclass
 
-from cx_pipeline.sources.binding import quoted, text_literal
+from cx_pipeline.sources.binding import bracketed, quoted, text_literal
 from cx_pipeline.sources.config import ColumnMapping
 from cx_pipeline.sources.contract import Column
 
@@ -94,7 +94,7 @@ def cast_column(column: Column, mapping: ColumnMapping, given_type: str, time_zo
     Raises:
         NotConvertibleError: No value of the type could be one of the contract's.
     """
-    expression, kind = f"({mapping.expression})", given_type.upper()
+    expression, kind = bracketed(mapping.expression), given_type.upper()
     if kind == "JSON":
         expression, kind = f"({expression} ->> '$')", "VARCHAR"
     elif not _is_known(kind):

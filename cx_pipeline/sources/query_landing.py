@@ -21,7 +21,7 @@ import pyarrow as pa
 from sqlalchemy.engine import make_url
 
 from cx_pipeline.settings import Settings
-from cx_pipeline.sources.binding import column_types, quoted, text_literal
+from cx_pipeline.sources.binding import bracketed, column_types, quoted, text_literal
 from cx_pipeline.sources.config import RESERVED_COLUMNS, SourceConfig, TableConfig, expanded
 from cx_pipeline.sources.databases import Database, QueryError, open_database
 from cx_pipeline.sources.files import SourceUnreachableError
@@ -126,7 +126,7 @@ def new_rows(
 def relation_of(database: Database, table_name: str, table: TableConfig) -> str:
     """Return the table or query as it stands in a from clause of the database."""
     if table.query:
-        return f"({table.query.strip().rstrip(';')}) as source_rows"
+        return f"{bracketed(table.query.strip().rstrip(';'))} as source_rows"
     return ".".join(database.quoted(piece) for piece in (table.table or table_name).split("."))
 
 

@@ -21,6 +21,7 @@ import duckdb
 from cx_pipeline.settings import Settings
 from cx_pipeline.sources.binding import (
     bind_error,
+    bracketed,
     expressions_of,
     missing_column,
     quoted,
@@ -351,7 +352,7 @@ def _tables_read(
         ValueError: It is no select, or reads something else; says so in a sentence.
     """
     ((told,),) = connection.execute(
-        "select json_serialize_sql($1::varchar)::varchar", [f"select * from ({query})"]
+        "select json_serialize_sql($1::varchar)::varchar", [f"select * from {bracketed(query)}"]
     ).fetchall()
     tree = json.loads(told)
     if tree["error"]:
@@ -395,7 +396,7 @@ def _names_read(tree: Any, own: frozenset[str]) -> Iterator[str]:
 def _over(query: str, tables: dict[str, str]) -> str:
     """Return the query over these tables, a select each."""
     named = ", ".join(f"{quoted(name)} as ({rows})" for name, rows in tables.items())
-    return f"with {named} select * from ({query})"
+    return f"with {named} select * from {bracketed(query)}"
 
 
 def _passes_on_rows(
@@ -517,7 +518,7 @@ def _entity_select(connection: duckdb.DuckDBPyConnection, settings: Settings, it
         ConfigError: An expression does not compile or has a type that cannot be converted.
     """
     casts = casts_of(connection, settings, item)
-    grouped = [f"({expression})" for expression in item.mapping.group_by]
+    grouped = [bracketed(expression) for expression in item.mapping.group_by]
     givens = [f"{cast.given} as {quoted(cast.given_name)}" for cast in casts]
     if grouped:
         row = [
@@ -528,7 +529,7 @@ def _entity_select(connection: duckdb.DuckDBPyConnection, settings: Settings, it
         ]
     else:
         row = list(ROW_COLUMNS)
-    where = f"\n            where {item.mapping.where}" if item.mapping.where else ""
+    where = f"\n            where {bracketed(item.mapping.where)}" if item.mapping.where else ""
     group_by = f"\n            group by {', '.join([*grouped, '_load_id'])}" if grouped else ""
     typed = {cast.column.name: cast.typed for cast in casts}
     columns = [
@@ -565,13 +566,13 @@ def casts_of(connection: duckdb.DuckDBPyConnection, settings: Settings, item: Ma
         ConfigError: An expression does not compile or has a type that cannot be converted.
     """
     expressions = ", ".join(
-        f"({given.expression}) as {quoted('given ' + name)}"
+        f"{bracketed(given.expression)} as {quoted('given ' + name)}"
         for name, given in item.mapping.columns.items()
     )
-    grouped = ", ".join(f"({expression})" for expression in item.mapping.group_by)
+    grouped = ", ".join(map(bracketed, item.mapping.group_by))
     statement = (
         f"select {expressions} from {item.relation}"
-        + (f" where {item.mapping.where}" if item.mapping.where else "")
+        + (f" where {bracketed(item.mapping.where)}" if item.mapping.where else "")
         + (f" group by {grouped}, _load_id" if grouped else "")
     )
     try:
@@ -702,14 +703,14 @@ def _try_on_rows(
 ) -> None:
     mapping = item.mapping
     of_loads = f"where _load_id in ({', '.join(map(str, loads))})"
-    counted = of_loads + (f" and ({mapping.where})" if mapping.where else "")
-    grouped = ", ".join(f"({expression})" for expression in mapping.group_by)
+    counted = of_loads + (f" and {bracketed(mapping.where)}" if mapping.where else "")
+    grouped = ", ".join(map(bracketed, mapping.group_by))
     group_by = f" group by {grouped}, _load_id" if grouped else ""
     columns = [(("columns", name), given.expression) for name, given in mapping.columns.items()]
 
     def run(expressions: Sequence[str], clauses: str) -> None:
         values = ", ".join(
-            f"({expression}) as tried_{i}" for i, expression in enumerate(expressions)
+            f"{bracketed(expression)} as tried_{i}" for i, expression in enumerate(expressions)
         )
         hashes = ", ".join(f"bit_xor(hash(tried_{i}))" for i in range(len(expressions)))
         rows = f"select {values} from {item.relation} {clauses}"

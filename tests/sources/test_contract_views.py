@@ -478,6 +478,28 @@ def test_a_query_that_reads_something_else_is_refused(site: Site, query: str, sa
     assert said in str(error.value)
 
 
+def test_a_comment_may_end_a_query(site: Site) -> None:
+    _configure_query(site, "select orders.*, 1 as total from orders -- all of them")
+    site.write("orders.csv", "order_no,placed\n1,2026-01-02\n")
+    site.load()
+    assert site.ask("select order_id, total_amount::int from sources.orders") == [("1", 1)]
+
+
+def test_a_comment_may_end_an_expression(site: Site) -> None:
+    mapping = _order(
+        order_id="order_no -- ours",
+        ordered_at="min(placed) -- the first",
+        total_amount="sum(amount::integer) -- gross",
+    )
+    mapping += "            where: amount::integer > 0 -- no returns\n"
+    mapping += "            group_by: order_no -- a row for each\n"
+    site.configure(shop_config("files: '*.csv'", mapping))
+    rows = "1,10,2026-01-02\n1,5,2026-01-02\n2,-1,2026-01-02\n"
+    site.write("a.csv", f"order_no,amount,placed\n{rows}")
+    site.load()
+    assert site.ask("select order_id, total_amount::int from sources.orders") == [("1", 15)]
+
+
 def test_every_entity_is_a_typed_view_before_anything_is_mapped(site: Site) -> None:
     site.configure(shop_config("files: '*.csv'"))
     site.load()

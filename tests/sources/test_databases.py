@@ -259,8 +259,9 @@ def test_a_row_with_broken_text_is_set_aside(site: Site) -> None:
     assert site.load()[0].rows_rejected == 1
 
 
-def test_a_query_may_stand_for_a_table(site: Site) -> None:
-    query = 'query: "select id, placed, amount from orders where amount > 1;"'
+@pytest.mark.parametrize("end", [";", " -- no samples"])
+def test_a_query_may_stand_for_a_table(site: Site, end: str) -> None:
+    query = f'query: "select id, placed, amount from orders where amount > 1{end}"'
     site.configure(_config(SQLITE, query))
     site.write_sqlite("erp.sqlite", CREATE, _insert(1, amount=1), _insert(2, amount=2))
     site.load()
