@@ -17,6 +17,7 @@ import re
 import stat
 import zlib
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -62,19 +63,58 @@ class InputFile:
     repaired: Repaired | None = field(default=None, repr=False)
 
     def open(self) -> BinaryIO:
-        """Open the file as it is."""
+        """Open the file as it is.
+
+        Raises:
+            SourceUnreachableError: It lies elsewhere, and the place does not answer.
+            OSError: The file itself cannot be opened.
+        """
         if self.local_path is not None:
             return self.local_path.open("rb")
-        return self.filesystem.open(self.remote_path, "rb")
+        with self._asking_its_place():
+            return self.filesystem.open(self.remote_path, "rb")
+
+    def blocks(self, raw: BinaryIO) -> Iterator[bytes]:
+        """Read the opened file to its end, in blocks.
+
+        Raises:
+            SourceUnreachableError: It lies elsewhere, and the place does not answer.
+            OSError: The file itself cannot be read.
+        """
+        while True:
+            with self._asking_its_place():
+                block = raw.read(_BLOCK_BYTES)
+            if not block:
+                return
+            yield block
 
     def current_stamp(self) -> str:
-        """Return the stamp that the file has now, or "gone"."""
+        """Return the stamp that the file has now, or "gone".
+
+        Raises:
+            SourceUnreachableError: It lies elsewhere, and the place does not answer.
+        """
         try:
             if self.local_path is not None:
                 return _local_stamp(self.local_path.stat())
-            return _remote_stamp(self.filesystem, self.remote_path)[0]
+            with self._asking_its_place():
+                return _remote_stamp(self.filesystem, self.remote_path)[0]
         except FileNotFoundError:
             return "gone"
+
+    @contextmanager
+    def _asking_its_place(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # every file system brings its own
+            # That one file is gone or locked says nothing of the place.
+            is_the_files = isinstance(error, FileNotFoundError | PermissionError)
+            if self.local_path is not None or is_the_files:
+                raise
+            raise SourceUnreachableError(
+                f"{self.name} cannot be read ({type(error).__name__}: {error}); check the file, "
+                "the credentials and the network."
+            ) from None
 
 
 def find_files(path: str, patterns: Collection[str], base: Path) -> list[InputFile]:
@@ -298,7 +338,7 @@ def _remote_stamp(filesystem: fsspec.AbstractFileSystem, path: str) -> tuple[str
 
 def _hashed(file: InputFile, raw: BinaryIO) -> Iterator[bytes]:
     digest = hashlib.sha256()
-    while block := raw.read(_BLOCK_BYTES):
+    for block in file.blocks(raw):
         digest.update(block)
         yield block
     file.sha256 = digest.hexdigest()
