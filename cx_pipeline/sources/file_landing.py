@@ -18,6 +18,7 @@ from cx_pipeline.sources.config import SourceConfig, TableConfig, expanded
 from cx_pipeline.sources.files import FileRefusedError, InputFile, find_files, prepare
 from cx_pipeline.sources.lake import Entry, Harvest, LandedFile, RefusedFile, RejectedRow
 from cx_pipeline.sources.readers import FileCount, Landed, Reader
+from cx_pipeline.warehouse.company import is_out_of_space
 
 
 def files_of(source: SourceConfig, table: TableConfig, settings: Settings) -> list[InputFile]:
@@ -74,6 +75,8 @@ def new_files(
         except FileRefusedError as error:
             refused[file.name] = str(error)
         except OSError as error:
+            if is_out_of_space(error):
+                raise
             refused[file.name] = _unopened(error)
         if file.name in known and known[file.name].sha256 == file.sha256:
             refused.pop(file.name, None)

@@ -40,6 +40,7 @@ from cx_pipeline.sources.lake import (
 )
 from cx_pipeline.sources.query_landing import new_rows
 from cx_pipeline.sources.views import clash_with_earlier
+from cx_pipeline.warehouse.company import is_out_of_space
 from cx_pipeline.warehouse.config_files import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -172,7 +173,9 @@ class _Landing:
             except Exception as failure:  # noqa: BLE001 - one table must never stop the others
                 # Its message may quote a row, which belongs in no check, so the log alone has it.
                 _log.exception("landing %s.%s failed", source_name, table_name)
-                is_machine = isinstance(failure, OSError | duckdb.OutOfMemoryException)
+                is_machine = isinstance(
+                    failure, OSError | duckdb.OutOfMemoryException
+                ) or is_out_of_space(failure)
                 reason = str(failure).splitlines()[0] if is_machine else "the log has the details"
                 harvest = None
                 error = f"landing failed with {type(failure).__name__}: {reason}; run again."

@@ -10,7 +10,7 @@ the whole table is read. Either way what the last read found, row by row hash, i
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -86,8 +86,12 @@ def new_rows(
         names = database.column_names(relation)
         _check_names(names, table)
         where = _since(database, make_url(url).get_backend_name(), table, watermark)
-        stream = _valid_text_only(database.stream(relation, where), table_name, rejected)
-        _fetch(connection, stream, fetched)
+        broken: list[Exception] = []
+        stream = database.stream(relation, where)
+        batches = _valid_text_only(_noted(stream, broken), table_name, rejected)
+        _fetch(
+            connection, pa.RecordBatchReader.from_batches(stream.schema, batches), broken, fetched
+        )
     told = {row.row_hash for entry in entries for row in entry.rejected}
     rejected = [row for row in rejected if row.row_hash not in told]
     known = f"select row_hash from {_parquet(last_seen)}" if last_seen else None
@@ -192,7 +196,12 @@ def _parquet(path: Path) -> str:
     return f"read_parquet({text_literal(str(path))})"
 
 
-def _fetch(connection: duckdb.DuckDBPyConnection, stream: pa.RecordBatchReader, path: Path) -> None:
+def _fetch(
+    connection: duckdb.DuckDBPyConnection,
+    stream: pa.RecordBatchReader,
+    broken: Sequence[Exception],
+    path: Path,
+) -> None:
     real = [
         f"case when {quoted(item.name)} >= '{_FIRST_DAY}' then {quoted(item.name)} end "
         f"as {quoted(item.name)}"
@@ -206,42 +215,52 @@ def _fetch(connection: duckdb.DuckDBPyConnection, stream: pa.RecordBatchReader, 
             f"copy (select *{replaced} from fetched_rows) "
             f"to {text_literal(str(path))} (format parquet)"
         )
-    except duckdb.Error as error:
-        line = str(error).splitlines()[0][:200]
+    except duckdb.Error:
+        # Where the source went on, it is this machine that cannot write.
+        if not broken:
+            raise
+        line = str(broken[0]).partition("\n")[0][:200]
         raise SourceUnreachableError(f"reading broke off ({line}); run again.") from None
     finally:
         connection.unregister("fetched_rows")
 
 
+def _noted(stream: Iterable[pa.RecordBatch], broken: list[Exception]) -> Iterator[pa.RecordBatch]:
+    """Hand on batches, and note what breaks them off: DuckDB makes an error of its own of it."""
+    try:
+        yield from stream
+    except MemoryError:
+        raise
+    except Exception as error:
+        broken.append(error)
+        raise
+
+
 def _valid_text_only(
-    stream: pa.RecordBatchReader, table_name: str, rejected: list[RejectedRow]
-) -> pa.RecordBatchReader:
+    batches: Iterable[pa.RecordBatch], table_name: str, rejected: list[RejectedRow]
+) -> Iterator[pa.RecordBatch]:
     """Drop and note the rows that hold bytes which are no UTF-8 (SQLite takes any bytes)."""
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        start = 0
-        for batch in stream:
-            try:
-                batch.validate(full=True)
-            except pa.ArrowInvalid:
-                bad = _broken_rows(batch)
-                rejected.extend(
-                    RejectedRow(
-                        file=table_name,
-                        row_number=start + row + 1,
-                        column_name=column,
-                        reason="the value holds bytes that are not UTF-8; correct it at the source",
-                        row_hash=_content_hash(batch, row),
-                    )
-                    for row, column in bad.items()
+    start = 0
+    for batch in batches:
+        try:
+            batch.validate(full=True)
+        except pa.ArrowInvalid:
+            bad = _broken_rows(batch)
+            rejected.extend(
+                RejectedRow(
+                    file=table_name,
+                    row_number=start + row + 1,
+                    column_name=column,
+                    reason="the value holds bytes that are not UTF-8; correct it at the source",
+                    row_hash=_content_hash(batch, row),
                 )
-                keep = pa.array([row not in bad for row in range(batch.num_rows)])
-                yield batch.filter(keep)
-            else:
-                yield batch
-            start += batch.num_rows
-
-    return pa.RecordBatchReader.from_batches(stream.schema, batches())
+                for row, column in bad.items()
+            )
+            keep = pa.array([row not in bad for row in range(batch.num_rows)])
+            yield batch.filter(keep)
+        else:
+            yield batch
+        start += batch.num_rows
 
 
 def _broken_rows(batch: pa.RecordBatch) -> dict[int, str]:

@@ -27,6 +27,7 @@ from cx_pipeline.sources.config import RESERVED_COLUMNS, TableConfig
 from cx_pipeline.sources.csv_repair import OPEN_QUOTE, line_count, repair
 from cx_pipeline.sources.files import FileRefusedError, InputFile
 from cx_pipeline.sources.lake import PartMade, RejectedRow
+from cx_pipeline.warehouse.company import is_out_of_space
 
 OWN_PART_BYTES = 32 << 20
 """A file from this size on gets a part of its own: its rows need no second pass for their
@@ -34,6 +35,7 @@ numbers, which costs 1.5 s per million rows."""
 
 _FILES_PER_PART = 10_000
 _PATH = "_input_path"
+_PART = "made-"
 
 
 @dataclass
@@ -110,7 +112,7 @@ class Reader:
                 return
             made = None
         except (duckdb.Error, OSError) as error:
-            if _is_our_fault(error):
+            if _is_our_fault(error, self.scratch / _PART):
                 raise
             if len(files) == 1 and self._repair(files[0], columns):
                 self._read_or_split(columns, files, landed)
@@ -472,7 +474,7 @@ class Reader:
         numbered.replace(part)
 
     def _new_part(self) -> Path:
-        path = self.scratch / f"made-{next(self._numbers)}.parquet"
+        path = self.scratch / f"{_PART}{next(self._numbers)}.parquet"
         path.touch()
         return path
 
@@ -613,10 +615,18 @@ def _csv_reason(error: str, message: str) -> str:
     }.get(error, "the line cannot be read")
 
 
-def _is_our_fault(error: Exception) -> bool:
-    """Whether it is this machine that failed (memory, disk), and not the file."""
+def _is_our_fault(error: Exception, parts: Path) -> bool:
+    """Whether it is this machine that failed (memory, disk), and not the file.
+
+    An error that names one of our own parts is about writing it. Only its first line is looked
+    at: below may stand the statement, with every path.
+    """
     ours = (duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.InternalException)
-    return isinstance(error, ours) or "No space left" in str(error)
+    return (
+        isinstance(error, ours)
+        or is_out_of_space(error)
+        or str(parts) in str(error).partition("\n")[0]
+    )
 
 
 def _paths(files: Sequence[InputFile]) -> str:

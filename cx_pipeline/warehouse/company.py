@@ -59,6 +59,12 @@ def read_company(settings: Settings) -> Company:
 
 
 _LEAST_BYTES = 2**20
+_NO_DISK = (
+    "No space left",
+    "Disk quota exceeded",
+    "disk I/O error",
+    "database or disk is full",
+)
 
 SHORTEST_KEY = 16
 """Bytes that a new data folder asks of CX_IDENTITY_KEY: NIST SP 800-131A has 112 bits as the least
@@ -141,6 +147,11 @@ def expect_room(settings: Settings) -> None:
     """
     if shutil.disk_usage(settings.data_dir).free < _LEAST_BYTES:
         raise DataFolderError(disk_is_full(settings.data_dir))
+
+
+def is_out_of_space(error: Exception | str) -> bool:
+    """Whether an error tells of a disk, or of a share of it, that is full."""
+    return any(words in str(error) for words in _NO_DISK)
 
 
 def disk_is_full(folder: Path) -> str:

