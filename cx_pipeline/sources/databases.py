@@ -124,7 +124,11 @@ def _any_other(url: URL) -> Iterator[Database]:
         ) from None
     try:
         yield _AnyOther(connection)
-    except sqlalchemy.exc.OperationalError as error:
+    except sqlalchemy.exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise SourceUnreachableError(
+                f"the database broke off ({_first_line(error.orig or error)}); run again."
+            ) from None
         raise QueryError(_first_line(error.orig or error)) from None
     except SQLAlchemyError as error:
         raise QueryError(_first_line(error)) from None

