@@ -675,6 +675,7 @@ def _try_expressions(
         "create table if not exists sources.tried_mappings (mapping varchar, load_id bigint)"
     )
     loads = {load.load_id for load in lake.loads() if load.is_complete}
+    tried = []
     for item in mapped:
         if not any(
             entity == item.entity.name and is_risky(expression)
@@ -683,6 +684,7 @@ def _try_expressions(
             continue
         words = repr((item.source_name, item.table_name, item.entity.name, item.mapping))
         mapping = hashlib.sha256(words.encode()).hexdigest()
+        tried.append(mapping)
         rows = connection.execute(
             "select load_id from sources.tried_mappings where mapping = $1", [mapping]
         ).fetchall()
@@ -693,6 +695,10 @@ def _try_expressions(
         connection.execute(
             "insert into sources.tried_mappings select $1, unnest($2)", [mapping, fresh]
         )
+    connection.execute(
+        "delete from sources.tried_mappings where not list_contains($1::varchar[], mapping)",
+        [tried],
+    )
 
 
 def _try_on_rows(

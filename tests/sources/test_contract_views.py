@@ -624,6 +624,18 @@ def test_an_expression_that_may_raise_is_tried_once_a_load(site: Site) -> None:
         site.load()
 
 
+def test_what_was_tried_of_a_mapping_is_forgotten_with_it(site: Site) -> None:
+    site.write("1.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
+    for factor in (2, 3):
+        mapping = _order(total_amount=f'"amount::integer * {factor}"')
+        site.configure(shop_config("files: '*.csv'", mapping))
+        site.load()
+        assert site.ask("select load_id from sources.tried_mappings") == [(1,)]
+    site.configure(shop_config("files: '*.csv'", _order()))
+    site.load()
+    assert site.ask("select load_id from sources.tried_mappings") == []
+
+
 @pytest.mark.parametrize(
     ("mapping", "place"),
     [
