@@ -2,7 +2,7 @@
 
 Reads:     nothing but the names and types of a relation
 Keeps out: what follows from it: a file without a column is refused (file_landing.py), a faulty
-           expression is an error of the config (views.py, validate.py)
+           expression is an error of the config (mapping.py, validate.py)
 """
 
 import re
@@ -12,6 +12,9 @@ from pathlib import Path
 import duckdb
 
 from cx_pipeline.sources.config import EntityMapping, TableConfig
+
+ROW_COLUMNS = ("_file", "_row_number", "_load_id", "_loaded_at")
+"""What the lake knows of each row."""
 
 _MISSING = (
     re.compile(r'Referenced column "(?P<name>(?:[^"]|"")*)" not found'),
@@ -109,3 +112,8 @@ def missing_columns(
         f"{needs}. The file has: {', '.join(there)}. Export it with the column, or correct the "
         "mapping in sources.yml"
     )
+
+
+def short(error: str) -> str:
+    """Return a DuckDB error's first line."""
+    return error.strip().splitlines()[0][:300]

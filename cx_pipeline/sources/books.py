@@ -3,7 +3,7 @@
 Reads:     the manifest of the lake, sources.yml
 Writes:    sources.loads, sources.loaded_files, sources.rejected_rows, sources.taken_away_files,
            sources.mapped_entities, sources.quarantine_limits
-Keeps out: the rows themselves (views.py)
+Keeps out: the rows themselves (raw_views.py)
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """From whatever type a mapping's expression has to the contract's type, and what went wrong.
 
 Reads:     nothing; it writes SQL
-Keeps out: where the rows come from (views.py)
+Keeps out: where the rows come from (raw_views.py, table_queries.py)
 
 A cast that fails gives an empty value and a problem, never an error: one bad value sets one row
 aside. Casts that cannot fail are not checked.

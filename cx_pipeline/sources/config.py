@@ -1,7 +1,7 @@
 """What config/sources.yml says: the sources, their tables, and how each maps to the contract.
 
 Reads:     config/sources.yml
-Keeps out: reading any source (landing.py) and the SQL of a mapping (views.py)
+Keeps out: reading any source (landing.py) and the SQL of a mapping (mapping.py)
 """
 
 import re

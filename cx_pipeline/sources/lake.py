@@ -2,7 +2,7 @@
 
 Reads:     data/lake/_manifest, data/lake/<source>/<table>/load_id=<n>/part-<k>.parquet
 Writes:    the same; a table's entry in the manifest is what makes its files count
-Keeps out: reading inputs (files.py, databases.py) and DuckDB's view of the rows (views.py)
+Keeps out: reading inputs (files.py, databases.py) and DuckDB's view of the rows (raw_views.py)
 
 The manifest is JSON beside the rows, so the warehouse can be thrown away and rebuilt.
 """

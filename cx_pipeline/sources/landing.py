@@ -39,7 +39,7 @@ from cx_pipeline.sources.lake import (
     RejectedRow,
 )
 from cx_pipeline.sources.query_landing import new_rows
-from cx_pipeline.sources.views import clash_with_earlier
+from cx_pipeline.sources.raw_views import clash_with_earlier
 from cx_pipeline.warehouse.company import is_out_of_space
 from cx_pipeline.warehouse.config_files import ConfigError
 

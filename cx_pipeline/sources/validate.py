@@ -28,16 +28,11 @@ from cx_pipeline.sources.contract import entity_contract
 from cx_pipeline.sources.databases import QueryError, open_database
 from cx_pipeline.sources.file_landing import files_of
 from cx_pipeline.sources.files import FileRefusedError, SourceUnreachableError, make_readable
+from cx_pipeline.sources.mapping import Mapped, casts_of, with_absent_keys
 from cx_pipeline.sources.query_landing import relation_of
 from cx_pipeline.sources.readers import Reader, name_fault
 from cx_pipeline.sources.reference import reference_tables
-from cx_pipeline.sources.views import (
-    Mapped,
-    casts_of,
-    check_query,
-    query_relation,
-    with_absent_keys,
-)
+from cx_pipeline.sources.table_queries import check_query, query_relation
 from cx_pipeline.warehouse.config_files import ConfigError, Location, config_error
 
 _SAMPLE_RECORDS = 10_000
