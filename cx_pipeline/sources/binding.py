@@ -13,8 +13,17 @@ import duckdb
 
 from cx_pipeline.sources.config import EntityMapping, TableConfig
 
-ROW_COLUMNS = ("_file", "_row_number", "_load_id", "_loaded_at")
+ROW_TYPES = {
+    "_file": "varchar",
+    "_row_number": "bigint",
+    "_load_id": "bigint",
+    "_loaded_at": "timestamp",
+}
+ROW_COLUMNS = tuple(ROW_TYPES)
 """What the lake knows of each row."""
+
+NO_ROW = ", ".join(f"null::{kind} as {name}" for name, kind in ROW_TYPES.items())
+"""The same as empty columns, for what is only compiled."""
 
 _MISSING = (
     re.compile(r'Referenced column "(?P<name>(?:[^"]|"")*)" not found'),

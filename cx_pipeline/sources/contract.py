@@ -11,19 +11,9 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from cx_pipeline.settings import DBT_PROJECT_DIR
+from cx_pipeline.warehouse.identity_rules import IDENTIFIER_TYPES
 
 CONTRACT_FILE = DBT_PROJECT_DIR / "models" / "staging" / "_staging__sources.yml"
-
-IDENTIFIERS = (
-    "crm_id",
-    "loyalty_id",
-    "erp_customer_number",
-    "email",
-    "phone",
-    "device_id",
-    "cookie_id",
-)
-"""The identifier columns, best first."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +60,7 @@ def entity_contract() -> dict[str, Entity]:
 def contract_page() -> str:
     """Return the page docs/input_contract.md, generated from the contract's own descriptions."""
     entities = entity_contract()
+    identifiers = ", ".join(f"`{name}`" for name in IDENTIFIER_TYPES)
     lines = [
         "# Input contract",
         "",
@@ -85,7 +76,7 @@ def contract_page() -> str:
         "- **Types**: `timestamp` is UTC (a value without an offset is read in the source's",
         "  `time_zone`), `decimal(18,2)` is money in the row's `currency_code`.",
         "- A timestamp more than one day after its load goes to quarantine, except `expires_at`.",
-        "- **Identifiers** (" + ", ".join(f"`{name}`" for name in IDENTIFIERS) + ") tell who the",
+        f"- **Identifiers** ({identifiers}) tell who the",
         "  customer is; give each row as many as the source knows.",
         "",
         "| Entity | Table | Grain |",

@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 
 from cx_pipeline.settings import Settings
-from cx_pipeline.sources.binding import missing_columns, quoted, text_literal
+from cx_pipeline.sources.binding import NO_ROW, missing_columns, quoted, text_literal
 from cx_pipeline.sources.config import SourceConfig, TableConfig, expanded
 from cx_pipeline.sources.files import FileRefusedError, InputFile, find_files, prepare
 from cx_pipeline.sources.lake import Entry, Harvest, LandedFile, RefusedFile, RejectedRow
@@ -184,8 +184,4 @@ def _missing_columns(reader: Reader, columns: tuple[str, ...], sample: InputFile
         rows = f"select * from read_parquet([{text_literal(str(sample.plain_path))}])"
     else:
         rows = "select " + ", ".join(f"null::varchar as {quoted(name)}" for name in columns)
-    relation = (
-        f"(select *, null::varchar as _file, null::bigint as _row_number, null::bigint as _load_id,"
-        f" null::timestamp as _loaded_at from ({rows}))"
-    )
-    return missing_columns(reader.connection, table, relation)
+    return missing_columns(reader.connection, table, f"(select *, {NO_ROW} from ({rows}))")

@@ -15,6 +15,7 @@ import duckdb
 
 from cx_pipeline.settings import Settings
 from cx_pipeline.sources.binding import (
+    NO_ROW,
     ROW_COLUMNS,
     bind_error,
     bracketed,
@@ -184,10 +185,7 @@ def empty_select(entity: Entity) -> str:
     row = [
         "null::varchar as _source",
         "null::varchar as _table",
-        "null::varchar as _file",
-        "null::bigint as _row_number",
-        "null::bigint as _load_id",
-        "null::timestamp as _loaded_at",
+        NO_ROW,
         "null::varchar[] as _problems",
     ]
     return f"select {_listed([*columns, *row])} where false"

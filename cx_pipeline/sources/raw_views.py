@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 
 from cx_pipeline.sources.binding import (
+    NO_ROW,
     ROW_COLUMNS,
     bind_error,
     expressions_of,
@@ -161,10 +162,7 @@ def _without_rows(
         )
         for _, columns in parts
     }
-    return (
-        "(select *, null::varchar as _file, null::bigint as _row_number, null::bigint as _load_id, "
-        f"null::timestamp as _loaded_at from ({' union all by name '.join(sorted(selects))}))"
-    )
+    return f"(select *, {NO_ROW} from ({' union all by name '.join(sorted(selects))}))"
 
 
 def write_raw_views(

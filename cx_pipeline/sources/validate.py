@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 
 from cx_pipeline.settings import Settings
-from cx_pipeline.sources.binding import missing_columns, quoted, text_literal
+from cx_pipeline.sources.binding import NO_ROW, missing_columns, quoted, text_literal
 from cx_pipeline.sources.config import (
     SourceConfig,
     SourcesConfig,
@@ -36,10 +36,6 @@ from cx_pipeline.sources.table_queries import check_query, query_relation
 from cx_pipeline.warehouse.config_files import ConfigError, Location, config_error
 
 _SAMPLE_RECORDS = 10_000
-_ROW = (
-    "null::varchar as _file, null::bigint as _row_number, null::bigint as _load_id, "
-    "null::timestamp as _loaded_at"
-)
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ class _Check:
             relation = relation_of(database, str(place[-1]), table)
             columns = database.column_names(relation)
             self.connection.register("empty_rows", database.stream(relation, "1 = 0"))
-            self.connection.execute(f"create table {name} as select *, {_ROW} from empty_rows")
+            self.connection.execute(f"create table {name} as select *, {NO_ROW} from empty_rows")
             self.connection.unregister("empty_rows")
         self.samples[str(place[1]), str(place[-1])] = f"select * from {name}"
         if table.cursor and table.cursor not in columns:
@@ -149,7 +145,7 @@ class _Check:
                 yield self._fault(place, f"file {file.name}: {error}.")
                 continue
             sample = self._sample(table, columns, file.plain_path)
-            relation = f"(select *, {_ROW} from ({sample}))"
+            relation = f"(select *, {NO_ROW} from ({sample}))"
             if table.file_format == "jsonl":
                 yield from self._misspelt_keys(place, table, sample)
             elif missing := missing_columns(self.connection, table, relation):

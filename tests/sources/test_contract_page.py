@@ -1,7 +1,8 @@
 """The input contract is whole, and its page says what the models say."""
 
 from cx_pipeline.settings import PROJECT_DIR
-from cx_pipeline.sources.contract import IDENTIFIERS, contract_page, entity_contract
+from cx_pipeline.sources.contract import contract_page, entity_contract
+from cx_pipeline.warehouse.identity_rules import IDENTIFIER_TYPES
 
 
 def test_the_committed_page_is_current() -> None:
@@ -19,5 +20,5 @@ def test_every_entity_has_one_key_that_is_required() -> None:
 
 def test_identifiers_are_text_wherever_they_stand() -> None:
     for entity in entity_contract().values():
-        for name in IDENTIFIERS:
+        for name in IDENTIFIER_TYPES:
             assert name not in entity.columns or entity.columns[name].data_type == "varchar"
