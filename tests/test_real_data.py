@@ -12,6 +12,7 @@ pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not
 
 def run_example(name: str, tmp_path_factory: pytest.TempPathFactory) -> Company:
     company = Company(tmp_path_factory.mktemp(name))
+    (company.data_dir / "exports").symlink_to((DATA / name).resolve())
     run_cx("run", "--config", PROJECT_DIR / "config/examples" / name, "--data", company.data_dir)
     return company
 

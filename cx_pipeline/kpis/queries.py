@@ -18,8 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
 
 from cx_pipeline.settings import DBT_PROJECT_DIR
 
@@ -93,7 +93,8 @@ def read_kpis(semantic_manifest: Mapping[str, Any]) -> list[Kpi]:
     }
     kpis = []
     # dbt's manifest has them in another order after each change of a file.
-    file = yaml.safe_load((DBT_PROJECT_DIR / "models/kpis/_kpis__metrics.yml").read_text())
+    path = DBT_PROJECT_DIR / "models/kpis/_kpis__metrics.yml"
+    file = YAML(typ="safe", pure=True).load(path.read_text())
     order = [metric["name"] for metric in file["metrics"]]
     order += sorted(metrics.keys() - set(order))
     for name in (name for name in order if name in metrics):

@@ -102,6 +102,7 @@ def missing_columns(
 ) -> str | None:
     """Say which columns a table's mapping needs that a file has not; None when it has all."""
     lacking: dict[str, list[str]] = {}
+    calculations = set()
     for entity, column, expression, mapping in expressions_of(table):
         error = bind_error(
             connection, relation, expression, mapping, is_condition=column == "where"
@@ -109,10 +110,19 @@ def missing_columns(
         name = missing_column(error) if error else None
         if name:
             lacking.setdefault(name, []).append(f"{entity}.{column}")
+            calculations.add(expression.strip())
     if not lacking:
         return None
     described = connection.execute(f"describe select * from {relation}").fetchall()
     there = [row[0] for row in described if not row[0].startswith("_")]
+    # A column such as e-mail, which SQL reads as e minus mail.
+    if meant := sorted(calculations.intersection(there)):
+        return f"`{meant[0]}` is a calculation to SQL; write '\"{meant[0]}\"' to name the column"
+    if len(there) == 1 and table.file_format == "csv":
+        return (
+            f"each line is one column, {there[0]}; give the table the `delimiter:` that the file "
+            "has, and take away what stands above its header"
+        )
     needs = "; ".join(
         f'the column "{name}" is missing, which {", ".join(users)} is made from'
         for name, users in lacking.items()

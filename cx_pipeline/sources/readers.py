@@ -33,6 +33,11 @@ OWN_PART_BYTES = 32 << 20
 """A file from this size on gets a part of its own: its rows need no second pass for their
 numbers, which costs 1.5 s per million rows."""
 
+NO_RECORD = (
+    "no line of the file is a JSON object with keys that can land; is it another format, or an "
+    "error page? JSON Lines has one object on each line"
+)
+
 _FILES_PER_PART = 10_000
 _PATH = "_input_path"
 _PART = "made-"
@@ -265,10 +270,7 @@ class Reader:
                 for _, found, fault in bad:
                     if found is not None:
                         raise FileRefusedError(fault)
-                raise FileRefusedError(
-                    "no line of the file is a JSON object; is it another format, or an error page? "
-                    "JSON Lines has one object on each line"
-                )
+                raise FileRefusedError(NO_RECORD)
             faults += bad
             keys |= dict.fromkeys(spelling.values())
         if len({key.lower() for key in keys}) < len(keys):
@@ -571,6 +573,8 @@ def name_fault(names: Sequence[str]) -> str:
     reserved = [name for name in names if name.lower() in (*RESERVED_COLUMNS, _PATH)]
     if reserved:
         return f'the column name "{reserved[0]}" is kept for the lake; rename the column'
+    if any("\0" in name for name in names):
+        return "a column's name holds a zero byte: the file is no text; export it again"
     return "a column has an empty name; name it" if "" in names else ""
 
 

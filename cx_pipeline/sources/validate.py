@@ -30,7 +30,7 @@ from cx_pipeline.sources.file_landing import files_of
 from cx_pipeline.sources.files import FileRefusedError, SourceUnreachableError, make_readable
 from cx_pipeline.sources.mapping import Mapped, casts_of, with_absent_keys
 from cx_pipeline.sources.query_landing import relation_of
-from cx_pipeline.sources.readers import Reader, name_fault
+from cx_pipeline.sources.readers import NO_RECORD, Reader, name_fault
 from cx_pipeline.sources.reference import reference_tables
 from cx_pipeline.sources.table_queries import check_query, query_relation
 from cx_pipeline.warehouse.config_files import ConfigError, Location, config_error
@@ -136,25 +136,33 @@ class _Check:
         # A moment of the epoch, for nothing of this is kept.
         loaded_at = self.connection.execute("select timestamp 'epoch'").fetchone()[0]
         reader = Reader(self.connection, table, self.scratch, loaded_at)
+        relations = []
         for file in {file.name: file for file in (files[0], files[-1])}.values():
             try:
                 number = len(list(self.scratch.iterdir()))
                 make_readable(file, table, self.scratch, number)
-                columns = reader.columns(file)
+                sample = self._sample(table, reader.columns(file), file.plain_path)
             except (FileRefusedError, OSError) as error:
                 yield self._fault(place, f"file {file.name}: {error}.")
                 continue
-            sample = self._sample(table, columns, file.plain_path)
             relation = f"(select *, {NO_ROW} from ({sample}))"
             if table.file_format == "jsonl":
                 yield from self._misspelt_keys(place, table, sample)
             elif missing := missing_columns(self.connection, table, relation):
                 yield self._fault(place, f"file {file.name}: {missing}.")
                 continue
-            self.samples[str(place[1]), str(place[-1])] = f"select * from {relation}"
+            relations.append(f"select * from {relation}")
+        if relations:
+            # A query reads all files of a table, also where a column got another name.
+            sample = " union all by name ".join(relations)
+            self.samples[str(place[1]), str(place[-1])] = sample
 
     def _sample(self, table: TableConfig, columns: tuple[str, ...], path: Path | None) -> str:
-        """Return a select that has a file's columns, whatever its rows."""
+        """Return a select that has a file's columns, whatever its rows.
+
+        Raises:
+            FileRefusedError: It has none.
+        """
         place = text_literal(str(path))
         if table.file_format == "parquet":
             return f"select * from read_parquet({place})"
@@ -167,6 +175,8 @@ class _Check:
             # As in landing, a record whose keys cannot land is left out.
             keys = {key.lower(): key for (key,) in sorted(rows) if not name_fault([key])}
             columns = tuple(keys.values())
+            if not columns:
+                raise FileRefusedError(NO_RECORD)
         return "select " + ", ".join(f"null::varchar as {quoted(name)}" for name in columns)
 
     def _misspelt_keys(

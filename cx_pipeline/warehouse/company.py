@@ -9,27 +9,23 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from cx_pipeline.settings import Settings
-from cx_pipeline.warehouse.config_files import TimeZone, read_config
+from cx_pipeline.warehouse.config_files import ConfigModel, TimeZone, read_config
 from cx_pipeline.warehouse.session import identity_secret
 
 
-class Quarantine(BaseModel):
+class Quarantine(ConfigModel):
     """How much bad input a run tolerates."""
-
-    model_config = ConfigDict(extra="forbid")
 
     max_share: float = Field(
         default=0.05, ge=0, le=1, description="Share of a table's rows that may be set aside."
     )
 
 
-class Company(BaseModel):
+class Company(ConfigModel):
     """One company: its money, clock, home country and tolerance."""
-
-    model_config = ConfigDict(extra="forbid")
 
     company: str = Field(description="Name; a data folder belongs to one company.")
     base_currency: str = Field(pattern="^[A-Z]{3}$", description="ISO 4217.")

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not
 
 def _loaded(name: str, folder: Path) -> duckdb.DuckDBPyConnection:
     settings = load_settings(EXAMPLES / name, folder)
+    settings.exports_dir.symlink_to(DATA / name)
     assert validate(settings) == []
     connection = duckdb.connect()
     assert [outcome.error for outcome in land(connection, settings) if outcome.error] == []

@@ -170,6 +170,60 @@ def test_validate_guesses_a_misspelt_json_key(site: Site) -> None:
     ] == [True]
 
 
+@pytest.mark.parametrize(
+    "text", ["[\n{}\n]\n", "[]", "{}", "null", "\n\n", '{"a":', '{"": 1}', "<html>error</html>"]
+)
+def test_validate_tells_of_a_file_without_any_record(site: Site, text: str) -> None:
+    site.configure(GOOD.replace("*.csv", "*.jsonl"))
+    site.write("a.jsonl", text)
+    (problem,) = _problems(site)
+    assert "file a.jsonl: " in problem
+    assert "JSON" in problem or "empty" in problem
+
+
+@pytest.mark.parametrize(
+    ("email", "header", "said"),
+    [
+        ("email", "order_no;email;amount;placed", "each line is one column, order_no;email"),
+        ("email", "Report of May", "take away what stands above its header"),
+        ("e-mail", "order_no,e-mail,amount,placed", "write '\"e-mail\"' to name the column"),
+        ("email", "order_no,email,amount,PK\0", "holds a zero byte"),
+    ],
+)
+def test_validate_tells_what_is_odd_about_a_header(
+    site: Site, email: str, header: str, said: str
+) -> None:
+    site.configure(GOOD.replace("email: email", f"email: {email}"))
+    site.write("a.csv", f"{header}\n1,a@x.dk,1,2026-01-02\n")
+    (problem,) = _problems(site)
+    assert said in problem
+
+
+def test_validate_reads_a_query_over_the_columns_of_all_files(site: Site) -> None:
+    """A column that got another name in between."""
+    site.configure(
+        GOOD.split("        entities:")[0]
+        + """      all_orders:
+        query: "select coalesce(total, amount) as total, * exclude (total) from orders"
+        entities:
+          order:
+            columns:
+              order_id: order_no
+              ordered_at: placed
+              currency_code: "'DKK'"
+              total_amount: total
+"""
+    )
+    site.write("a.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
+    site.write("b.csv", "order_no,email,total,placed\n2,a@x.dk,1,2026-01-02\n")
+    assert _problems(site) == []
+    assert site.load()
+    assert site.ask("select order_id, total_amount::int from sources.orders order by 1") == [
+        ("1", 1),
+        ("2", 1),
+    ]
+
+
 def test_validate_passes_over_keys_that_cannot_land(site: Site) -> None:
     site.configure(GOOD.replace("*.csv", "*.jsonl"))
     good = {"order_no": 1, "email": "a@x.dk", "placed": "2026-01-02", "amount": 1}
