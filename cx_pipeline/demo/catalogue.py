@@ -192,7 +192,6 @@ class Products:
         self.first_of_category = np.searchsorted(self.category, np.arange(len(CATEGORIES)))
         self.size_of_category = np.bincount(self.category)
         self.replenishable = np.flatnonzero(self.pack_days > 0)
-        self.filters = np.flatnonzero(self.category == CATEGORIES.index("water filters"))
 
 
 class LeasedDevice(NamedTuple):

@@ -14,13 +14,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from cx_pipeline.demo.catalogue import CAMPAIGNS, COUNTRY_POSITION, ORDER_VALUE, STORES
-from cx_pipeline.demo.erp import serial_numbers
-from cx_pipeline.demo.formatting import (
-    digits,
-    look_up,
-    timestamp_column,
+from cx_pipeline.demo.catalogue import (
+    CAMPAIGNS,
+    COUNTRY_POSITION,
+    ORDER_VALUE,
+    SERVICE_STAFF,
+    STAFF_PER_STORE,
+    STORES,
 )
+from cx_pipeline.demo.erp import serial_numbers
+from cx_pipeline.demo.formatting import digits, look_up, timestamp_column
 from cx_pipeline.demo.names import COUNTRIES, FAMILY, FEMALE
 from cx_pipeline.demo.purchases import PHONE, STORE, Columns, Purchases
 from cx_pipeline.demo.randomness import Floats, Integers
@@ -234,9 +237,9 @@ def write_staff(world: World, folder: Path) -> int:
         store = int(staff.store[position])
         code = STORES[store].country if store >= 0 else "DK"
         name = f"{FEMALE[code].split()[given[position]]} {FAMILY[code].split()[family[position]]}"
-        is_service = staff.first_service <= position < staff.first_service + 24
+        is_service = staff.first_service <= position < staff.first_service + SERVICE_STAFF
         department = "Retail" if store >= 0 else ("Customer Service" if is_service else "Logistics")
-        title = "Store manager" if store >= 0 and position % 8 == 0 else "Assistant"
+        title = "Store manager" if store >= 0 and position % STAFF_PER_STORE == 0 else "Assistant"
         when = world.start - timedelta(days=60 + int(hired[position]))
         lines.append(
             f"{staff.number[position]},{name},{department},{title},"

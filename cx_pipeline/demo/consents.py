@@ -13,27 +13,17 @@ from cx_pipeline.demo.formatting import DAY_SECONDS
 from cx_pipeline.demo.people import People
 from cx_pipeline.demo.purchases import Columns, stack, take
 from cx_pipeline.demo.randomness import Flags, Integers
-from cx_pipeline.demo.world import World
+from cx_pipeline.demo.world import NEVER, World
 
 PURPOSES = ("marketing", "surveys", "personalisation", "advertising", "analytics")
 CHANNELS = ("email", "sms", "")
 STATUSES = ("granted", "denied", "withdrawn", "pending")
-MECHANISMS = (
-    "club sign-up",
-    "web account",
-    "newsletter form",
-    "store form",
-    "preference centre",
-    "unsubscribe link",
-    "double opt-in",
-)
 CRM, WEBSHOP, EMAIL_PLATFORM = 0, 1, 2
 GRANTED, DENIED, WITHDRAWN, PENDING = range(4)
 EMAIL, SMS, ALL = range(3)
 MARKETING, SURVEYS, PERSONALISATION, ADVERTISING, ANALYTICS = range(5)
 
 NEWSLETTER_EVERY_DAYS = 21
-_NEVER = np.int64(2**60)
 _LIFE_DAYS = {MARKETING: 730, SURVEYS: 730, ADVERTISING: 395}
 """After so many days without being renewed a consent has run out; others do not."""
 _RENEWED_AFTER = 0.88
@@ -105,7 +95,7 @@ class _Statements:
                 "status": np.full(size, status),
                 "mechanism": np.broadcast_to(np.asarray(mechanism), size).copy(),
                 "system": np.broadcast_to(np.asarray(system), size).copy(),
-                "expires_at": np.full(size, _NEVER) if expires_at is None else expires_at,
+                "expires_at": np.full(size, NEVER) if expires_at is None else expires_at,
             }
         )
 
@@ -180,42 +170,42 @@ def make_consents(world: World, people: People) -> Consents:
     in_store = leaves & ~by_link & ~in_centre
     sends = world.begins + newsletter_days(world) * DAY_SECONDS
     following = np.searchsorted(sends, wish)
-    padded = np.append(sends, _NEVER)
+    padded = np.append(sends, NEVER)
     # The click takes place between one and ten hours after the newsletter.
     clicked = padded[following] + 10 * 3600 + dice.below("unsubscribe click", 30_000, index)
-    unsubscribed_at = np.where(by_link & (padded[following] < _NEVER), clicked, _NEVER)
-    stop = np.where(leaves, np.where(by_link, unsubscribed_at, wish), _NEVER)
+    unsubscribed_at = np.where(by_link & (padded[following] < NEVER), clicked, NEVER)
+    stop = np.where(leaves, np.where(by_link, unsubscribed_at, wish), NEVER)
     say(yes & german, at_start, MARKETING, EMAIL, PENDING, mechanism)
-    email_from = np.where(granted, np.where(german, confirmed_at, at_start), _NEVER)
+    email_from = np.where(granted, np.where(german, confirmed_at, at_start), NEVER)
     given_at = np.where(german, confirmed_at, at_start)
     given_how = np.where(german, 6, mechanism)
     email_until = give(granted, given_at, MARKETING, EMAIL, given_how, stop)
     say(no, at_start, MARKETING, EMAIL, DENIED, mechanism)
     # Whoever's consent has run out gets no newsletter whose link could be clicked.
     has_link = by_link & (email_until >= unsubscribed_at)
-    unsubscribed_at = np.where(has_link, unsubscribed_at, _NEVER)
+    unsubscribed_at = np.where(has_link, unsubscribed_at, NEVER)
     say(in_centre, wish, MARKETING, EMAIL, WITHDRAWN, 4, system=WEBSHOP)
     say(in_store, wish, MARKETING, EMAIL, WITHDRAWN, 3)
     say(has_link, unsubscribed_at, MARKETING, EMAIL, WITHDRAWN, 5, system=EMAIL_PLATFORM)
-    back = leaves & (stop < _NEVER) & dice.chance("email again", 0.14, index)
-    again = np.where(back, np.minimum(stop, _NEVER // 2) + 45 * DAY_SECONDS, _NEVER)
+    back = leaves & (stop < NEVER) & dice.chance("email again", 0.14, index)
+    again = np.where(back, np.minimum(stop, NEVER // 2) + 45 * DAY_SECONDS, NEVER)
     life = _LIFE_DAYS[MARKETING] * DAY_SECONDS
     say(back, again, MARKETING, EMAIL, GRANTED, 3, expires_at=again + life)
 
     yes, no = answers(MARKETING, SMS, 0.30)
     yes &= people.has_phone
-    sms_from = np.where(yes, at_start, _NEVER)
+    sms_from = np.where(yes, at_start, NEVER)
     stops = yes & dice.chance("sms withdrawn", 0.06, index)
-    stop = np.where(stops, later("sms withdrawn at"), _NEVER)
+    stop = np.where(stops, later("sms withdrawn at"), NEVER)
     sms_until = give(yes, at_start, MARKETING, SMS, mechanism, stop)
     say(no, at_start, MARKETING, SMS, DENIED, mechanism)
     say(stops, stop, MARKETING, SMS, WITHDRAWN, 3)
 
     # Surveys, personalisation, advertising: over all their channels.
     yes, no = answers(SURVEYS, ALL, 0.68)
-    surveys_from = np.where(yes, at_start, _NEVER)
+    surveys_from = np.where(yes, at_start, NEVER)
     tired = yes & dice.chance("surveys withdrawn", 0.05, index)
-    stop = np.where(tired, later("surveys withdrawn at"), _NEVER)
+    stop = np.where(tired, later("surveys withdrawn at"), NEVER)
     surveys_until = give(yes, at_start, SURVEYS, ALL, mechanism, stop)
     say(no, at_start, SURVEYS, ALL, DENIED, mechanism)
     say(tired & people.has_account, stop, SURVEYS, ALL, WITHDRAWN, 4, system=WEBSHOP)
@@ -223,7 +213,7 @@ def make_consents(world: World, people: People) -> Consents:
 
     yes, no = answers(ADVERTISING, ALL, 0.40)
     ends = yes & people.has_account & dice.chance("advertising withdrawn", 0.08, index)
-    stop = np.where(ends, later("advertising withdrawn at"), _NEVER)
+    stop = np.where(ends, later("advertising withdrawn at"), NEVER)
     give(yes, at_start, ADVERTISING, ALL, mechanism, stop)
     say(no, at_start, ADVERTISING, ALL, DENIED, mechanism)
     say(ends, stop, ADVERTISING, ALL, WITHDRAWN, 4, system=WEBSHOP)

@@ -28,9 +28,8 @@ from cx_pipeline.demo.names import COUNTRIES
 from cx_pipeline.demo.people import People
 from cx_pipeline.demo.purchases import take
 from cx_pipeline.demo.randomness import Integers
-from cx_pipeline.demo.world import World, to_local
+from cx_pipeline.demo.world import HOME_ZONE, NEVER, World, to_local
 
-_ZONE = "Europe/Copenhagen"
 CONTACT_HEADER = (
     "kontakt_id;klubnr;fornavn;efternavn;email;mobil;adresse;postnr;by;land;køn;fødselsdato;"
     "sprog;klubmedlem;erp_kundenr;oprettet;ændret\r\n"
@@ -76,7 +75,7 @@ class DumpFile:
 
 
 def _stamp(seconds: Integers, with_seconds: bool = False) -> pa.Array:
-    return timestamps(to_local(seconds, _ZONE), "%d-%m-%Y", with_seconds=with_seconds)
+    return timestamps(to_local(seconds, HOME_ZONE), "%d-%m-%Y", with_seconds=with_seconds)
 
 
 def contact_lines(
@@ -140,7 +139,7 @@ def contact_lines(
             identifiers.crm_id.take(pa.array(club_rows)),
             look_up(["Basis", "Sølv", "Guld"], level),
             decimals(points, ","),
-            dates(to_local(people.joined_at[club_rows], _ZONE), "%d-%m-%Y"),
+            dates(to_local(people.joined_at[club_rows], HOME_ZONE), "%d-%m-%Y"),
         ]
     )
     defects = [
@@ -174,7 +173,7 @@ def consent_lines(
     about = said["purpose"] * 12 + said["channel"] * 4 + said["status"]
     number = text_column(hexadecimal(world.dice.bits("statement", people.index[row], about, at)))
     # The CRM knows an end for SMS and adverts; the others run out by the company's own rule.
-    expires = (said["expires_at"] < 2**59) & (
+    expires = (said["expires_at"] < NEVER) & (
         (said["purpose"] == consent.ADVERTISING) | (said["channel"] == consent.SMS)
     )
     expiry = _stamp(np.where(expires, said["expires_at"], 0), with_seconds=True)

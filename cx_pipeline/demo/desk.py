@@ -30,9 +30,8 @@ from cx_pipeline.demo.texts import (
     REPLIES,
     TOPICS,
 )
-from cx_pipeline.demo.world import World
+from cx_pipeline.demo.world import NEVER, World
 
-_NEVER = np.int64(2**60)
 _TAGS = (
     "where_is_my_order",
     "return_request",
@@ -83,7 +82,7 @@ def _json_rows(rows: list[dict[str, Any]]) -> pa.Array:
 
 def _offset(seconds: Integers) -> list[str | None]:
     """Return ISO times with the offset of the desk's office hours, +01:00 all year."""
-    known = seconds < _NEVER
+    known = seconds < NEVER
     text = timestamps(np.where(known, seconds, 0) + 3_600, between="T", after="+01:00")
     return pc.if_else(pa.array(known), text, pa.scalar(None, pa.utf8())).to_pylist()
 
@@ -110,15 +109,15 @@ def export_tickets(
 
     def known(name: str) -> Integers:
         moments = cases[name][case]
-        return np.where(moments < seen, moments, _NEVER)
+        return np.where(moments < seen, moments, NEVER)
 
     first, solved = known("first_at"), known("solved_at")
     again, again_solved = known("again_at"), known("again_solved_at")
-    status = np.where(first < _NEVER, 1, 0)
-    status = np.where(solved < _NEVER, 2, status)
-    status = np.where(again < _NEVER, 1, status)
-    status = np.where(again_solved < _NEVER, 2, status)
-    final = np.where(again_solved < _NEVER, again_solved, np.where(again < _NEVER, _NEVER, solved))
+    status = np.where(first < NEVER, 1, 0)
+    status = np.where(solved < NEVER, 2, status)
+    status = np.where(again < NEVER, 1, status)
+    status = np.where(again_solved < NEVER, 2, status)
+    final = np.where(again_solved < NEVER, again_solved, np.where(again < NEVER, NEVER, solved))
     row, key = cases["row"][case], cases["key"][case]
     language = language_of(people, row)
     about = cases["order"][case]
@@ -151,9 +150,9 @@ def export_tickets(
         look_up(reference_numbers(purchases), np.where(gives_order, about, -1)).to_pylist(),
         look_up(world.products.number, cases["product"][case]).to_pylist(),
         look_up(world.staff.number, cases["employee"][case]).to_pylist(),
-        np.where(first < _NEVER, first, 0).tolist(),
-        np.where(final < _NEVER, final, 0).tolist(),
-        (again < _NEVER).astype(int).tolist(),
+        np.where(first < NEVER, first, 0).tolist(),
+        np.where(final < NEVER, final, 0).tolist(),
+        (again < NEVER).astype(int).tolist(),
         language.tolist(),
         people.country[row].tolist(),
         strict=True,
@@ -201,10 +200,10 @@ def export_ticket_messages(
     parts = []
     size = len(cases["key"])
     waiting = np.where(
-        cases["hours"] > 60, cases["first_at"] + (cases["hours"] * 1_800).astype(np.int64), _NEVER
+        cases["hours"] > 60, cases["first_at"] + (cases["hours"] * 1_800).astype(np.int64), NEVER
     )
     # What the first answer solved needs no last one.
-    last_answer = np.where(cases["solved_at"] == cases["first_at"], _NEVER, cases["solved_at"])
+    last_answer = np.where(cases["solved_at"] == cases["first_at"], NEVER, cases["solved_at"])
     for place, (moment, is_customer, text) in enumerate(
         (
             (cases["opened_at"], True, "opening"),

@@ -35,10 +35,8 @@ from cx_pipeline.demo.names import COUNTRIES
 from cx_pipeline.demo.people import People
 from cx_pipeline.demo.purchases import PHONE, STORE, Purchases
 from cx_pipeline.demo.randomness import Integers
-from cx_pipeline.demo.world import World, to_local
+from cx_pipeline.demo.world import HOME_ZONE, NEVER, World, to_local
 
-_NEVER = np.int64(2**60)
-_ZONE = "Europe/Copenhagen"
 CURRENCIES = tuple(country.currency for country in COUNTRIES)
 ORDER_PREFIX = "SO"
 RETURN_REASONS = ("FIT", "DEFECT", "REGRET", "WRONG")
@@ -105,12 +103,12 @@ class ErpFile:
 
 def _local(seconds: Integers) -> pa.Array:
     """Return Copenhagen time as text, empty where nothing has happened."""
-    known = seconds < _NEVER
-    text = timestamps(to_local(np.where(known, seconds, 0), _ZONE))
+    known = seconds < NEVER
+    text = timestamps(to_local(np.where(known, seconds, 0), HOME_ZONE))
     return pc.if_else(pa.array(known), text, pa.scalar(None, pa.utf8()))
 
 
-def _euros(cents: Integers) -> pa.Array:
+def _amounts(cents: Integers) -> pa.Array:
     return pa.array(cents / 100.0)
 
 
@@ -184,7 +182,7 @@ def customer_table(world: World, people: People, identifiers: Identifiers) -> pa
                     "email": email.take(pa.array(rows)),
                     "phone": look_up(people.phone_e164, np.where(phone, rows, -1)),
                     "crm_ref": look_up(identifiers.crm_id, np.where(linked, rows, -1)),
-                    "created": timestamps(to_local(at, _ZONE), "%d.%m.%Y", with_seconds=False),
+                    "created": timestamps(to_local(at, HOME_ZONE), "%d.%m.%Y", with_seconds=False),
                     "blocked": np.zeros(len(rows), dtype=np.int64),
                     "updated_at": _local(at),
                 }
@@ -206,11 +204,11 @@ def chunk_tables(
     placed = orders["placed_at"][rows]
     shipped, delivered = orders["shipped_at"][rows], orders["delivered_at"][rows]
     cancelled = orders["cancelled"][rows]
-    returned = np.full(len(orders["key"]), _NEVER)
+    returned = np.full(len(orders["key"]), NEVER)
     np.minimum.at(returned, lines["order"], lines["returned_at"])
     came_back = returned[rows]
     currency = look_up(CURRENCIES, orders["country"][rows])
-    cancelled_at = np.where(cancelled, placed + 5_400, _NEVER)
+    cancelled_at = np.where(cancelled, placed + 5_400, NEVER)
     stages = ((0, 10), (1, 30), (2, 40), (3, 80), (4, 90))
     moments = (placed, shipped, delivered, came_back, cancelled_at)
     status = np.full(len(rows), stages[0][1])
@@ -236,10 +234,10 @@ def chunk_tables(
             ),
             "status": status,
             "currency": currency,
-            "amount_incl_vat": _euros(orders["total"][rows]),
-            "vat_amount": _euros(orders["vat"][rows]),
-            "freight": _euros(orders["freight"][rows]),
-            "discount": _euros(orders["discount"][rows]),
+            "amount_incl_vat": _amounts(orders["total"][rows]),
+            "vat_amount": _amounts(orders["vat"][rows]),
+            "freight": _amounts(orders["freight"][rows]),
+            "discount": _amounts(orders["discount"][rows]),
             "voucher_code": look_up(["CLUB10"], np.where(orders["discount"][rows] > 0, 0, -1)),
             "promised_date": dates(promised),
             "pickup_store": look_up(
@@ -262,14 +260,14 @@ def chunk_tables(
             "line_no": lines["number"][mine],
             "item_no": item,
             "qty": lines["quantity"][mine],
-            "unit_price": _euros(lines["price"][mine]),
-            "discount": _euros(lines["discount"][mine]),
-            "line_amount": _euros(lines["amount"][mine]),
+            "unit_price": _amounts(lines["price"][mine]),
+            "discount": _amounts(lines["discount"][mine]),
+            "line_amount": _amounts(lines["amount"][mine]),
             "updated_at": _local(orders["placed_at"][order]),
         }
     )
 
-    back = np.flatnonzero(lines["returned_at"][mine] < _NEVER)
+    back = np.flatnonzero(lines["returned_at"][mine] < NEVER)
     back_order = order[back]
     back_at = lines["returned_at"][mine][back]
     refund = lines["amount"][mine][back]
@@ -282,7 +280,7 @@ def chunk_tables(
             "item_no": item.take(pa.array(back)),
             "qty": lines["quantity"][mine][back],
             "return_date": _local(back_at),
-            "refund": _euros(refund),
+            "refund": _amounts(refund),
             "currency": back_currency,
             "reason_code": look_up(RETURN_REASONS, lines["return_reason"][mine][back]),
             "updated_at": _local(back_at),
@@ -340,7 +338,7 @@ def chunk_tables(
             "carrier": carrier,
             "shipped": _local(shipped[sent]),
             "promised": dates(promised[sent]),
-            "delivered": _local(np.where(arrived, delivered[sent], _NEVER)),
+            "delivered": _local(np.where(arrived, delivered[sent], NEVER)),
             "state": look_up(["SHIPPED", "DELIVERED", "COLLECTED"], state),
             "updated_at": _local(np.where(arrived, delivered[sent], shipped[sent])),
         }
@@ -421,7 +419,7 @@ def _leases(
                 "cancel_date": pc.if_else(
                     pa.array(over), dates(np.where(over, cancel, start)), nothing
                 ),
-                "monthly_fee": _euros(monthly),
+                "monthly_fee": _amounts(monthly),
                 "currency": money,
                 "state": look_up(["ACTIVE", "CANCELLED"], over.astype(int)),
                 "updated_at": _local(
@@ -434,11 +432,11 @@ def _leases(
     subscribes &= identifiers.erp_at < world.now
     rows = np.flatnonzero(subscribes)
     index = people.index[rows]
-    since = np.minimum(identifiers.erp_at[rows], _NEVER // 2) + 20 * DAY_SECONDS
+    since = np.minimum(identifiers.erp_at[rows], NEVER // 2) + 20 * DAY_SECONDS
     stops = dice.chance("care stops", 0.25, index)
     care_cancelled = np.where(
         stops, since + ((60 + 600 * dice.uniform("care kept", index)) * DAY_SECONDS).astype(int),
-        _NEVER,
+        NEVER,
     )  # fmt: skip
     live = since < world.now
     rows, since, care_cancelled = rows[live], since[live], care_cancelled[live]

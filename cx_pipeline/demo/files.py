@@ -18,7 +18,6 @@ from cx_pipeline.demo.randomness import Integers
 
 ROWS_AT_ONCE = 1_500_000
 LINE = "line"
-_BYTES_OF_LINES_AT_ONCE = 2**30
 
 
 class GroupedFiles:

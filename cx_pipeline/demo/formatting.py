@@ -143,11 +143,6 @@ def join_text(*parts: pa.Array | str) -> pa.Array:
     )
 
 
-def empty_unless(column: pa.Array, keep: NDArray[np.bool_], otherwise: Any = None) -> pa.Array:
-    """Return the column with `otherwise` where `keep` is false."""
-    return pc.if_else(pa.array(keep), column, pa.scalar(otherwise, column.type))
-
-
 def decimals(cents: Integers, mark: str = ".") -> pa.Array:
     """Return amounts in hundredths as text with two decimals."""
     sign = np.where(cents < 0, "-", "")

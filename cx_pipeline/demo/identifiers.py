@@ -14,9 +14,7 @@ from cx_pipeline.demo.formatting import digits, look_up, uuids
 from cx_pipeline.demo.people import NUMBER_BITS, People
 from cx_pipeline.demo.purchases import STORE, Columns, Leases
 from cx_pipeline.demo.randomness import Flags, Integers
-from cx_pipeline.demo.world import World
-
-_NEVER = np.int64(2**60)
+from cx_pipeline.demo.world import NEVER, World
 
 TABLET_OWNER = 1 << 40
 """Added to a household's number where its tablet owns a cookie."""
@@ -69,7 +67,7 @@ def make_identifiers(world: World, people: People, orders: Columns, leases: Leas
     # ERP: old web customers have a record, others get it with the first order or lease.
     in_erp = orders["channel"] != STORE
     rows, first = np.unique(orders["row"][in_erp], return_index=True)
-    erp_at = np.full(people.size, _NEVER)
+    erp_at = np.full(people.size, NEVER)
     erp_at[rows] = orders["placed_at"][in_erp][first] - 45
     np.minimum.at(erp_at, leases.person, leases.started_at - 3_600)
     old = (people.joined_at < world.begins) & (people.web_share > 0)
@@ -81,7 +79,7 @@ def make_identifiers(world: World, people: People, orders: Columns, leases: Leas
         may_be_guest[orders["row"]] & in_erp & dice.chance("guest order", 0.35, orders["key"])
     )
     guest_rows, first = np.unique(orders["row"][is_guest_order], return_index=True)
-    second_erp_at = np.full(people.size, _NEVER)
+    second_erp_at = np.full(people.size, NEVER)
     second_erp_at[guest_rows] = orders["placed_at"][is_guest_order][first] - 45
 
     size = people.size
@@ -91,7 +89,7 @@ def make_identifiers(world: World, people: People, orders: Columns, leases: Leas
     return Identifiers(
         crm_id=digits(people.number, 7, "C0"),
         second_crm_id=digits(people.number, 7, "C9"),
-        second_crm_at=np.where(is_duplicate, second_crm_at, _NEVER),
+        second_crm_at=np.where(is_duplicate, second_crm_at, NEVER),
         loyalty=digits(loyalty, 7, "77"),
         erp_number=digits(people.number * 7 + 10_000_019, 8),
         second_erp_number=digits(people.number * 7 + 10_000_021, 8),

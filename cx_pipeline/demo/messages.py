@@ -24,13 +24,21 @@ from cx_pipeline.demo.opinions import SURVEYS
 from cx_pipeline.demo.people import People
 from cx_pipeline.demo.purchases import STORE, Columns, Purchases, stack, take
 from cx_pipeline.demo.randomness import Flags, Floats, Integers
-from cx_pipeline.demo.world import BLOCK_DAYS, World
+from cx_pipeline.demo.world import BLOCK_DAYS, NEVER, World
 
 SENT, DELIVERED, OPENED, CLICKED, BOUNCED, UNSUBSCRIBED = range(6)
 EVENTS = ("send", "delivery", "open", "click", "bounce", "unsubscribe")
-_NEVER = np.int64(2**60)
 _CRM_ADDRESS, _ORDER_ADDRESS, _PHONE = range(3)
 _KINDS = ("marketing", "transactional", "survey")
+_CONFIRMATION, _PARCEL, _REFILL, _FIRST_SURVEY = range(4)
+_LASTING_FLOWS = (
+    ("FL-100", "Order confirmation", "email", 1),
+    ("FL-101", "Parcel on its way", "sms", 1),
+    ("FL-200", "Time to refill", "email", 0),
+    *[(f"SV-{300 + n}", f"Survey {name}", "email", 2) for n, name in enumerate(SURVEYS)],
+)
+"""Campaign id, name, channel and kind of the flows that every world has."""
+_FIRST_NEWSLETTER = len(_LASTING_FLOWS)
 
 
 @dataclass
@@ -46,14 +54,9 @@ class MessageExport:
 
 def _flows(world: World) -> list[tuple[str, str, str, int]]:
     """Return campaign id, name, channel and kind of every campaign and flow of the blocks begun."""
-    flows = [
-        ("FL-100", "Order confirmation", "email", 1),
-        ("FL-101", "Parcel on its way", "sms", 1),
-        ("FL-200", "Time to refill", "email", 0),
-        *[(f"SV-{300 + n}", f"Survey {name}", "email", 2) for n, name in enumerate(SURVEYS)],
-    ]
-    first = len(newsletter_days(world))
-    flows += [(f"NL-{n + 1:03d}", f"Newsletter {n + 1}", "email", 0) for n in range(first)]
+    flows = [*_LASTING_FLOWS]
+    newsletters = len(newsletter_days(world))
+    flows += [(f"NL-{n + 1:03d}", f"Newsletter {n + 1}", "email", 0) for n in range(newsletters)]
     flows += [(f"TX-{n + 1:03d}", f"Club text {n + 1}", "sms", 0) for n in range(world.blocks)]
     return flows
 
@@ -70,7 +73,7 @@ def export_messages(
     dice, orders = world.dice, purchases.orders
     flows = _flows(world)
     newsletters = newsletter_days(world)
-    first_newsletter, first_text = 7, 7 + len(newsletters)
+    first_text = _FIRST_NEWSLETTER + len(newsletters)
     parts: list[Columns] = []
 
     def add(
@@ -101,11 +104,11 @@ def export_messages(
         )
 
     bought = np.flatnonzero((orders["channel"] != STORE) & (orders["placed_at"] < world.now))
-    add(0, orders["row"][bought], orders["placed_at"][bought] + 40, orders["key"][bought], 0.45,
-        0.04, _ORDER_ADDRESS, bought)  # fmt: skip
+    add(_CONFIRMATION, orders["row"][bought], orders["placed_at"][bought] + 40,
+        orders["key"][bought], 0.45, 0.04, _ORDER_ADDRESS, bought)  # fmt: skip
     shipped = np.flatnonzero((orders["shipped_at"] < world.now) & people.has_phone[orders["row"]])
-    add(1, orders["row"][shipped], orders["shipped_at"][shipped] + 90, orders["key"][shipped], 0.0,
-        0.0, _PHONE)  # fmt: skip
+    add(_PARCEL, orders["row"][shipped], orders["shipped_at"][shipped] + 90,
+        orders["key"][shipped], 0.0, 0.0, _PHONE)  # fmt: skip
 
     packs = purchases.packs
     due = packs["run_out_at"] - 7 * DAY_SECONDS
@@ -113,10 +116,10 @@ def export_messages(
     wanted = np.flatnonzero((due >= world.begins) & (due < world.now))
     wanted = wanted[consents.may_email(packs["row"][wanted], due[wanted])]
     key = people.index[packs["row"]] * 2_048 + packs["slot"] * 512 + packs["turn"]
-    add(2, packs["row"][wanted], due[wanted], key[wanted], 0.48, 0.16, _CRM_ADDRESS)
+    add(_REFILL, packs["row"][wanted], due[wanted], key[wanted], 0.48, 0.16, _CRM_ADDRESS)
 
-    answered = invites["answered_at"] < _NEVER
-    add(3 + invites["kind"], invites["row"], invites["at"], invites["key"],
+    answered = invites["answered_at"] < NEVER
+    add(_FIRST_SURVEY + invites["kind"], invites["row"], invites["at"], invites["key"],
         np.where(answered, 1.0, 0.35), np.where(answered, 1.0, 0.02), _CRM_ADDRESS)  # fmt: skip
 
     everyone = np.arange(people.size)
@@ -128,7 +131,7 @@ def export_messages(
         leaves = consents.unsubscribed_at[rows]
         leaves = (leaves > at[rows]) & (leaves < at[rows] + 2 * DAY_SECONDS)
         engaged = 0.15 + 0.45 * dice.uniform("engaged", people.index[rows])
-        add(first_newsletter + number, rows, at[rows], people.index[rows],
+        add(_FIRST_NEWSLETTER + number, rows, at[rows], people.index[rows],
             np.where(leaves, 1.0, engaged), 0.10, _CRM_ADDRESS, draw=1_000 + number)  # fmt: skip
     for number in range(world.blocks):
         day = number * BLOCK_DAYS + 9
@@ -139,7 +142,7 @@ def export_messages(
 
     messages = stack(parts)
     messages = take(messages, (messages["at"] < world.now) & (messages["at"] >= world.begins))
-    events = _events(world, messages, consents, first_newsletter, first_text)
+    events = _events(world, messages, consents, first_text)
     events = take(events, events["at"] < world.now)
     events = take(events, np.argsort(events["at"], kind="stable"))
     table = _table(world, people, purchases, identifiers, flows, messages, events)
@@ -174,9 +177,7 @@ def _proofs(world: World, newsletters: Integers) -> tuple[Integers, pa.Table]:
     )
 
 
-def _events(
-    world: World, messages: Columns, consents: Consents, first_newsletter: int, first_text: int
-) -> Columns:
+def _events(world: World, messages: Columns, consents: Consents, first_text: int) -> Columns:
     """Return one row per event of a message."""
     dice = world.dice
     key = messages["id"].view(np.int64)
@@ -194,7 +195,7 @@ def _events(
     opened_at = np.where(sure, at + 120, opened_at)
     clicked_at = np.where(no_open_needed, at + 400, opened_at) + 25
     leaves_at = consents.unsubscribed_at[messages["row"]]
-    is_newsletter = (messages["flow"] >= first_newsletter) & (messages["flow"] < first_text)
+    is_newsletter = (messages["flow"] >= _FIRST_NEWSLETTER) & (messages["flow"] < first_text)
     leaves = is_newsletter & (leaves_at > at) & (leaves_at < at + 2 * DAY_SECONDS)
     parts = []
     for kind, chosen, moment in (

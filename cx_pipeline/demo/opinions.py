@@ -22,9 +22,8 @@ from cx_pipeline.demo.purchases import (
 )
 from cx_pipeline.demo.randomness import Flags, Floats, Integers
 from cx_pipeline.demo.texts import TOPICS
-from cx_pipeline.demo.world import World
+from cx_pipeline.demo.world import NEVER, World
 
-_NEVER = np.int64(2**60)
 AFTER_DELIVERY, AFTER_VISIT, AFTER_CASE, RELATIONSHIP = range(4)
 SURVEYS = ("csat-delivery", "csat-store", "service-effort", "nps-relationship")
 TOUCHPOINTS = ("delivery", "store_visit", "case", "relationship")
@@ -63,7 +62,7 @@ def make_invites(
         key[rows])  # fmt: skip
     rows = np.flatnonzero(asked & is_known_at_till(world, people, orders))
     add(AFTER_VISIT, orders["row"][rows], orders["placed_at"][rows] + 5 * 3_600, rows, key[rows])
-    solved = np.where(cases["again_solved_at"] < _NEVER, cases["again_solved_at"],
+    solved = np.where(cases["again_solved_at"] < NEVER, cases["again_solved_at"],
                       cases["solved_at"])  # fmt: skip
     rows = np.flatnonzero(solved < world.now)
     add(AFTER_CASE, cases["row"][rows], solved[rows] + 3_600, rows, cases["key"][rows])
@@ -85,7 +84,7 @@ def make_invites(
     rate = np.array([0.21, 0.15, 0.33, 0.24])[invites["kind"]]
     answers = dice.chance("answers", rate, invites["key"], invites["kind"])
     wait = 600 + (1.1 * DAY_SECONDS * dice.exponential("answer wait", invites["key"])).astype(int)
-    invites["answered_at"] = np.where(answers, invites["at"] + wait, _NEVER)
+    invites["answered_at"] = np.where(answers, invites["at"] + wait, NEVER)
     return take(invites, np.lexsort((invites["key"], invites["at"])))
 
 
@@ -177,7 +176,7 @@ def make_reviews(world: World, people: People, purchases: Purchases) -> Columns:
     writes = dice.chance("reviews", 0.014 + 0.014 * (np.abs(quality) > 1), key)
     had = np.where(orders["channel"] == STORE, orders["placed_at"], orders["delivered_at"])[order]
     wait = ((1 + 20 * dice.uniform("review wait", key)) * DAY_SECONDS).astype(np.int64)
-    at = np.where(had < _NEVER, np.minimum(had, _NEVER // 2) + wait, _NEVER)
+    at = np.where(had < NEVER, np.minimum(had, NEVER // 2) + wait, NEVER)
     rows = np.flatnonzero(writes & known[order] & (at < world.now))
     raw = (
         4.0

@@ -23,7 +23,7 @@ from cx_pipeline.demo.names import (
     plain,
 )
 from cx_pipeline.demo.randomness import Flags, Floats, Integers
-from cx_pipeline.demo.world import World
+from cx_pipeline.demo.world import NEVER, World
 
 HOUSEHOLD_BLOCK = 12
 """Persons in which households are drawn; a chunk never splits one."""
@@ -89,25 +89,16 @@ class People:
         """Who has a record in the CRM."""
         return self.is_member | self.has_account | self.wants_newsletter
 
-    @property
-    def has_changed_name(self) -> Flags:
-        """Whose name ever changes."""
-        return self.name_changed_at < _NEVER
 
-
-_NEVER = np.int64(2**60)
-
-
-def _households(world: World, index: Integers) -> tuple[Integers, Integers]:
-    """Return the household of each person, and the position of its first member in the world."""
+def _households(world: World, index: Integers) -> Integers:
+    """Return each person's household: the position of its first member in the world."""
     firsts = np.zeros((len(_HOUSEHOLD_PATTERNS), HOUSEHOLD_BLOCK), dtype=np.int64)
     for row, pattern in enumerate(_HOUSEHOLD_PATTERNS):
         starts = np.repeat(np.cumsum((0, *pattern[:-1])), pattern)
         firsts[row] = starts
     block, place = np.divmod(index, HOUSEHOLD_BLOCK)
     pattern = world.dice.below("household pattern", len(_HOUSEHOLD_PATTERNS), block)
-    first = block * HOUSEHOLD_BLOCK + firsts[pattern, place]
-    return first, first
+    return block * HOUSEHOLD_BLOCK + firsts[pattern, place]
 
 
 def country_of(world: World, household: Integers) -> Integers:
@@ -130,7 +121,7 @@ def make_people(world: World, first: int, last: int) -> People:
     dice = world.dice
     index = np.arange(first, last)
     size = len(index)
-    household, first_member = _households(world, index)
+    household = _households(world, index)
     country = country_of(world, household)
     is_female = dice.chance("gender", 0.56, index)
     age = 18 + 62 * dice.uniform("age", index) ** 1.25
@@ -148,13 +139,13 @@ def make_people(world: World, first: int, last: int) -> People:
         )
     ]
     families = _words(FAMILY)
-    own_name = np.where(dice.chance("own family name", 0.2, index), index, first_member)
+    own_name = np.where(dice.chance("own family name", 0.2, index), index, household)
     family = _pick_words(families, country, dice.uniform("family name", own_name))
     changes = dice.chance("changes name", np.where(is_female, 0.022, 0.006), index)
     changed_at = np.where(
         changes,
         world.begins + (dice.uniform("name changed", index) * 400 * DAY_SECONDS).astype(np.int64),
-        _NEVER,
+        NEVER,
     )
     new_names = _pick_words(families, country, dice.uniform("new family name", index))
     family_after = [
@@ -207,8 +198,7 @@ def make_people(world: World, first: int, last: int) -> People:
         favourite_category=dice.pick("favourite", CATEGORY_WEIGHTS, index),
         trait=0.55 * dice.normal("trait", index),
         gap_days=np.clip(190 * np.exp(0.7 * dice.normal("gap", index)), 25, 1_200),
-        **_contact_points(world, index, household, first_member, country, given, family,
-                          family_after, online),
+        **_contact_points(world, index, household, country, given, family, family_after, online),
     )  # fmt: skip
 
 
@@ -246,7 +236,6 @@ def _contact_points(
     world: World,
     index: Integers,
     household: Integers,
-    first_member: Integers,
     country: Integers,
     given: list[str],
     family: list[str],
@@ -258,7 +247,7 @@ def _contact_points(
     number = dice.scramble("person number", index, NUMBER_BITS)
     shares_phone = dice.chance("shares phone", 0.02, household)
     phone_number = dice.scramble(
-        "phone number", np.where(shares_phone, first_member, index), NUMBER_BITS
+        "phone number", np.where(shares_phone, household, index), NUMBER_BITS
     ).tolist()
     national, e164 = [], []
     for place, digits in zip(country.tolist(), phone_number, strict=True):
@@ -281,7 +270,7 @@ def _contact_points(
     emails = [pa.array(column) for column in addresses]
     shares_email = dice.chance("shares email", 0.004, household)
     rows = np.arange(len(index))
-    emails[0] = look_up(emails[0], np.where(shares_email, rows - (index - first_member), rows))
+    emails[0] = look_up(emails[0], np.where(shares_email, rows - (index - household), rows))
     count = 1 + dice.chance("two emails", 0.28, index) + dice.chance("three emails", 0.06, index)
     return {
         "number": number,

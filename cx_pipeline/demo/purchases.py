@@ -5,7 +5,7 @@ an unhappy customer comes back later or not at all.
 Keeps out: how the orders are exported.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,17 +31,15 @@ from cx_pipeline.demo.formatting import DAY_SECONDS
 from cx_pipeline.demo.names import COUNTRIES
 from cx_pipeline.demo.people import People
 from cx_pipeline.demo.randomness import Flags, Floats, Integers
-from cx_pipeline.demo.world import BLOCK_DAYS, World, by_country, to_local, to_utc
+from cx_pipeline.demo.world import BLOCK_DAYS, NEVER, World, by_country, to_local, to_utc
 
 Columns = dict[str, np.ndarray]
 
 WEB, STORE, PHONE = 0, 1, 2
-OCCASION, REPLENISHMENT, CAUSED = 0, 1, 2
 KEYS_PER_PERSON = 2_048
 ORDER_NUMBER_BITS = 34
 PACK_SLOTS = 2
 PURCHASES_PER_SLOT = 256
-_NEVER = np.int64(2**60)
 
 
 def take(columns: Columns, rows: Integers | Flags) -> Columns:
@@ -73,8 +71,6 @@ class Purchases:
     lines: Columns
     packs: Columns
     leases: Leases
-    caused: Columns = field(default_factory=dict)
-    """Key and campaign of each order that an ad truly caused."""
 
 
 def choose_leases(world: World, people: People) -> Leases:
@@ -90,7 +86,7 @@ def choose_leases(world: World, people: People) -> Leases:
         person=rows,
         device=dice.below("leased device", len(LEASED_DEVICES), person),
         started_at=started,
-        cancelled_at=np.where(ends, started + kept, _NEVER),
+        cancelled_at=np.where(ends, started + kept, NEVER),
         number=dice.scramble("lease", person, 23),
     )
 
@@ -207,8 +203,8 @@ def complete_orders(
         "cancelled": cancelled,
         "carrier": carrier,
         "promised_day": local // DAY_SECONDS + promised_days,
-        "shipped_at": np.where(in_store | cancelled, _NEVER, shipping),
-        "delivered_at": np.where(in_store | cancelled, _NEVER, delivered_at),
+        "shipped_at": np.where(in_store | cancelled, NEVER, shipping),
+        "delivered_at": np.where(in_store | cancelled, NEVER, delivered_at),
         "is_late": is_late,
         "days_late": np.where(is_late, days_late, 0),
         "felt": felt,
@@ -370,10 +366,10 @@ def _lines(world: World, orders: Columns) -> Columns:
     comes_back = dice.chance("returned", probability, line_key) & ~orders["cancelled"][order]
     had_at = np.where(in_store, orders["placed_at"][order], orders["delivered_at"][order])
     wait = ((2 + 18 * dice.uniform("return wait", line_key)) * DAY_SECONDS).astype(np.int64)
-    returned_at = np.where(comes_back, had_at + wait, _NEVER)
+    returned_at = np.where(comes_back, had_at + wait, NEVER)
     # Goods come back by day: parcels by 8 to 16, stores take them while they are open.
     hour = 9.2 + 6.5 * dice.uniform("return hour", line_key)
-    returned_at = np.where(comes_back, world.at_hour(returned_at, hour), _NEVER)
+    returned_at = np.where(comes_back, world.at_hour(returned_at, hour), NEVER)
     sunday = (returned_at // DAY_SECONDS + 3) % 7 == 6
     returned_at = np.where(comes_back & sunday, returned_at + DAY_SECONDS, returned_at)
     return {
@@ -420,7 +416,7 @@ def shop(world: World, people: People) -> Purchases:
     lines = _lines(world, orders)
     _totals(world, orders, lines)
     orders["person"] = people.index[orders["row"]]
-    lines["returned_at"][lines["returned_at"] >= world.now] = _NEVER
+    lines["returned_at"][lines["returned_at"] >= world.now] = NEVER
     kept = take(stack(packs), np.argsort(stack(packs)["row"], kind="stable"))
     return Purchases(orders, lines, kept, leases)
 
@@ -436,7 +432,7 @@ def is_known_at_till(world: World, people: People, orders: Columns) -> Flags:
 def mean_recent_felt(orders: Columns, row: Integers, at: Integers, days: int) -> Floats:
     """Return the mean of `felt` of a person's orders in the days before a moment, 0 when none."""
     had = np.where(orders["channel"] == STORE, orders["placed_at"], orders["delivered_at"])
-    had = np.where(had >= _NEVER, orders["placed_at"], had)
+    had = np.where(had >= NEVER, orders["placed_at"], had)
     scale = np.int64(2**34)
     composite = orders["row"] * scale + had
     order = np.argsort(composite, kind="stable")

@@ -20,11 +20,9 @@ from cx_pipeline.demo.purchases import (
 )
 from cx_pipeline.demo.randomness import Flags, Integers
 from cx_pipeline.demo.texts import CASE_CATEGORIES
-from cx_pipeline.demo.world import BLOCK_DAYS, World, by_country, to_utc
+from cx_pipeline.demo.world import BLOCK_DAYS, NEVER, World, by_country, to_utc
 
-_NEVER = np.int64(2**60)
 _DELIVERY, _RETURN, _PRODUCT, _DEVICE, _INVOICE, _ADVICE, _CLUB = range(len(CASE_CATEGORIES))
-CASE_CHANNELS = ("phone", "email", "chat", "web", "social")
 _FIRST_MINUTES = np.array([3.0, 260.0, 2.5, 330.0, 110.0])
 _HOURS_TO_SOLVE = np.array([0.6, 20.0, 0.8, 26.0, 9.0])
 CASE_NUMBER_BITS = 38
@@ -79,7 +77,7 @@ def make_cases(world: World, people: People, purchases: Purchases, faults: Colum
     asks = np.where(orders["channel"] == STORE, 0.0, asks)
     about_orders(dice.chance("asks where", asks, key), _DELIVERY, promised + DAY_SECONDS)
     had = np.where(orders["channel"] == STORE, orders["placed_at"], orders["delivered_at"])
-    had = np.where(had >= _NEVER, orders["placed_at"], had)
+    had = np.where(had >= NEVER, orders["placed_at"], had)
     wait = (1 + 25 * dice.uniform("fault wait", key)).astype(np.int64) * DAY_SECONDS
     poor = np.clip(-world.products.quality[orders["product"]], 0, 2)
     about_orders(dice.chance("product fault", 0.006 + 0.03 * poor, key), _PRODUCT, had + wait)
@@ -88,7 +86,7 @@ def make_cases(world: World, people: People, purchases: Purchases, faults: Colum
         orders["placed_at"] + 4 * DAY_SECONDS,
     )  # fmt: skip
     back = np.flatnonzero(
-        (lines["returned_at"] < _NEVER) & dice.chance("asks return", 0.16, lines["key"])
+        (lines["returned_at"] < NEVER) & dice.chance("asks return", 0.16, lines["key"])
     )
     back = back[reachable[lines["order"][back]]]
     _, first = np.unique(lines["order"][back], return_index=True)
@@ -153,9 +151,9 @@ def _work_cases(world: World, people: People, cases: Columns) -> None:
         channel=channel,
         employee=employee,
         first_at=first,
-        solved_at=np.where(never_solved, _NEVER, solved),
-        again_at=np.where(again & ~never_solved, again_at, _NEVER),
-        again_solved_at=np.where(again & ~never_solved, again_solved, _NEVER),
+        solved_at=np.where(never_solved, NEVER, solved),
+        again_at=np.where(again & ~never_solved, again_at, NEVER),
+        again_solved_at=np.where(again & ~never_solved, again_solved, NEVER),
         priority=dice.pick("priority", (0.15, 0.65, 0.16, 0.04), key),
         number=dice.scramble("case number", key, CASE_NUMBER_BITS),
         hours=hours,

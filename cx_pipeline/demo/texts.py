@@ -1,7 +1,7 @@
 """What customers and employees write, in the five languages, by what it is about.
 
 The simulator picks a topic that agrees with the score and with what truly drove it.
-Keeps out: scores and their causes (that is `experience`).
+Keeps out: scores and their causes (that is `opinions`).
 """
 
 LANGUAGES = ("da", "no", "sv", "de", "en")

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cx_pipeline.demo.catalogue import STORES
+from cx_pipeline.demo.catalogue import STAFF_PER_STORE, STORES
 from cx_pipeline.demo.erp import CURRENCIES
 from cx_pipeline.demo.formatting import DAY_SECONDS, digits, look_up, timestamp_column
 from cx_pipeline.demo.identifiers import Identifiers
@@ -18,9 +18,8 @@ from cx_pipeline.demo.names import COUNTRIES
 from cx_pipeline.demo.people import People
 from cx_pipeline.demo.purchases import STORE, Purchases, is_known_at_till
 from cx_pipeline.demo.randomness import Integers
-from cx_pipeline.demo.world import World, by_country, to_local
+from cx_pipeline.demo.world import NEVER, World, by_country, to_local
 
-_NEVER = np.int64(2**60)
 TENDERS = ("CARD", "CASH", "GIFTCARD", "WALLET")
 _ZERO_TYPED = 0.004
 """Share of receipts without a card where the cashier typed 0 as the club number."""
@@ -37,7 +36,7 @@ def export_tills(
     """Return file number (day and store), order in the file, rows, and the planted defects."""
     dice, orders, lines = world.dice, purchases.orders, purchases.lines
     sold = np.flatnonzero(orders["channel"][lines["order"]] == STORE)
-    returned = sold[lines["returned_at"][sold] < _NEVER]
+    returned = sold[lines["returned_at"][sold] < NEVER]
     line = np.concatenate([sold, returned])
     is_return = np.arange(len(line)) >= len(sold)
     order = lines["order"][line]
@@ -53,7 +52,7 @@ def export_tills(
     who = np.where(known, orders["row"][order], np.where(zero, people.size, -1))
     employee = np.where(
         is_return,
-        store * 8 + dice.below("return cashier", 8, key),
+        store * STAFF_PER_STORE + dice.below("return cashier", STAFF_PER_STORE, key),
         orders["employee"][order],
     )
     amount = lines["amount"][line] * sign

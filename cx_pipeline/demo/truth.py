@@ -48,7 +48,6 @@ class Truth:
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._defects: list[dict[str, str]] = []
         self._ads: list[dict[str, Any]] = []
-        self._schemas: dict[str, pa.Schema] = {}
 
     def _add(self, name: str, table: pa.Table) -> None:
         if name not in self._writers:

@@ -5,6 +5,7 @@ Times are whole seconds since 1970 in UTC. Days are the company's, by the clock 
 Keeps out: customers and files.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, lru_cache
@@ -18,10 +19,13 @@ from cx_pipeline.demo.randomness import Dice, Floats, Integers
 
 HOME_ZONE = "Europe/Copenhagen"
 """Time zone of the company."""
+NEVER = np.int64(2**60)
+"""Second of what does not happen: far in the future."""
 BLOCK_DAYS = 30
 """Rare things are drawn per person and block of this many days from the start."""
 
-_WINTER_OFFSETS = {"Europe/Copenhagen": 3_600, "Europe/London": 0}
+_BRITISH_ZONE = "Europe/London"
+_WINTER_OFFSETS = {HOME_ZONE: 3_600, _BRITISH_ZONE: 0}
 _MONTH_FACTOR = (0.80, 0.92, 0.93, 0.95, 1.03, 0.95, 0.86, 0.92, 0.97, 1.00, 1.28, 1.42)
 _WEEKDAY_FACTOR = (0.95, 0.92, 0.95, 1.0, 1.15, 1.13, 0.90)
 
@@ -57,12 +61,14 @@ def to_utc(local_seconds: Integers, zone: str) -> Integers:
     return local_seconds - offsets[np.searchsorted(starts, guess, side="right") - 1]
 
 
-def by_country(function: object, seconds: Integers, country: Integers) -> Integers:
+def by_country(
+    function: Callable[[Integers, str], Integers], seconds: Integers, country: Integers
+) -> Integers:
     """Apply `to_local` or `to_utc` with the zone of each row's country."""
     result = seconds.copy()
     british = country == COUNTRY_POSITION["GB"]
-    result[british] = function(seconds[british], "Europe/London")  # type: ignore[operator]
-    result[~british] = function(seconds[~british], "Europe/Copenhagen")  # type: ignore[operator]
+    result[british] = function(seconds[british], _BRITISH_ZONE)
+    result[~british] = function(seconds[~british], HOME_ZONE)
     return result
 
 
