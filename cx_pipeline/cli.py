@@ -241,23 +241,34 @@ def run(
 def demo(
     customers: Annotated[int, typer.Option(min=100, help="People of the demo company.")] = 20_000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same company.")] = 1,
-    days: Annotated[int, typer.Option(min=30, help="Days of history, ending yesterday.")] = 395,
+    days: Annotated[
+        int,
+        typer.Option(
+            min=30,
+            help="Days of history, ending yesterday; about 400, as nobody joins after that.",
+        ),
+    ] = 395,
     data: DataOption = None,
 ) -> None:
     """Write the demo company's exports, then run the pipeline on them."""
-    from cx_pipeline.demo.simulator import simulate
+    from cx_pipeline.demo.simulator import WorldError, simulate
 
     settings = _claimed(_settings(PROJECT_DIR / "config", data))
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    with console.status(f"Writing the exports of a company of {customers:,} people"):
-        simulate(
-            settings.exports_dir,
-            settings.truth_dir,
-            customers=customers,
-            seed=seed,
-            days=days,
-            until=yesterday,
-        )
+    is_landed = next(settings.lake_dir.rglob("*.parquet"), None) is not None
+    try:
+        with console.status(f"Writing the exports of a company of {customers:,} people"):
+            simulate(
+                settings.exports_dir,
+                settings.truth_dir,
+                customers=customers,
+                seed=seed,
+                days=days,
+                until=yesterday,
+                is_landed=is_landed,
+            )
+    except WorldError as error:
+        _fail(error)
     _run(settings, [])
 
 

@@ -5,11 +5,12 @@ from typer.testing import CliRunner
 
 from cx_pipeline import cli
 from cx_pipeline.settings import PROJECT_DIR
+from tests.conftest import IDENTITY_KEY
 
 
 @pytest.fixture
 def cx(monkeypatch, tmp_path):
-    monkeypatch.setenv("CX_IDENTITY_KEY", "test key")
+    monkeypatch.setenv("CX_IDENTITY_KEY", IDENTITY_KEY)
     # cx sets these for dbt and Dagster; they must not reach other tests.
     monkeypatch.setenv("CX_CONFIG_DIR", str(PROJECT_DIR / "config"))
     monkeypatch.setenv("CX_DATA_DIR", str(tmp_path / "data"))
@@ -43,6 +44,25 @@ def test_a_mistyped_folder_is_named_before_anything_is_written(cx, tmp_path):
         assert f"there is no folder {tmp_path / 'nope'}" in result.output
     assert not (tmp_path / "data").exists()
     assert "there is no folder" in cx("status", "--data", tmp_path / "nope").output
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"), [(("--customers", 9_000_000), "8388608"), (("--days", 99_999), "4920")]
+)
+def test_a_demo_company_that_cannot_be_is_told(cx, tmp_path, options, limit):
+    result = cx("demo", *options, "--data", tmp_path / "data")
+    assert result.exit_code == 1
+    assert f"to {limit}" in result.output
+
+
+def test_another_demo_company_is_refused_where_one_was_landed(cx, tmp_path):
+    lake = tmp_path / "data" / "lake" / "erp"
+    lake.mkdir(parents=True)
+    (lake / "rows.parquet").touch()
+    result = cx("demo", "--customers", 100, "--days", 30, "--data", tmp_path / "data")
+    assert result.exit_code == 1
+    assert "holds landed rows of a company that this one does not carry on" in result.output
+    assert not (tmp_path / "data" / "exports").exists()
 
 
 def test_a_data_folder_that_cannot_be_is_told(cx, tmp_path):

@@ -35,8 +35,11 @@ from cx_pipeline.demo.world import World
 CHUNK = 2_000 * HOUSEHOLD_BLOCK
 """Customers simulated at once: about 1.5 GB of memory."""
 FEWEST_CUSTOMERS = 100
-"""With fewer, some export has no row at all."""
+"""With so few, an export of what is rare may have no row in a short world."""
+MOST_DAYS = 4_920
+"""With more, numbers of orders that ads cause would run into those of other happenings."""
 WORLD_FILE = "world.json"
+_SCRATCH = "scratch-"
 SYSTEMS = (
     "erp",
     "crm",
@@ -53,6 +56,10 @@ SYSTEMS = (
     "workforce",
 )
 _EPOCH_MONTHS = 1970 * 12
+
+
+class WorldError(ValueError):
+    """A world that cannot be, or that would mix with the one that stands there."""
 
 
 @dataclass
@@ -80,12 +87,16 @@ def simulate(
     days: int = 395,
     until: date | None = None,
     progress: Callable[[str, float], None] | None = None,
+    is_landed: bool = False,
 ) -> Summary:
     """Write the demo company's exports and, apart from them, what is truly so.
 
     The same seed, customers and days give the same rows. A world that stands in the two folders
     (same seed and customers, not ending later) goes on: its first day stays, finished files stay
-    as they are, and only what happened since is added.
+    as they are, and only what happened since is added. Any other is cleared away, unless its rows
+    have been landed.
+
+    A world is made for about 400 days: nobody joins, changes name or withdraws a consent later.
 
     Args:
         exports_dir: Folder of the exports, one subfolder per system.
@@ -95,23 +106,30 @@ def simulate(
         days: Days of the world, unless it goes on.
         until: Last day; yesterday when empty.
         progress: Called with what is being done and the share done, from 0 to 1.
+        is_landed: Whether rows of the exports have been landed, so that another world's would mix
+            with them.
 
     Raises:
-        ValueError: Too few customers, no day, or more customers than the world has numbers for.
+        WorldError: Too few customers, no day, more customers or days than the world has numbers
+            for, or another world than the one that was landed.
     """
     if not FEWEST_CUSTOMERS <= customers <= 2**NUMBER_BITS:
         message = (
             f"customers is {customers}; give a number from {FEWEST_CUSTOMERS} to {2**NUMBER_BITS}"
         )
-        raise ValueError(message)
-    if days < 1:
-        message = f"days is {days}; give 1 or more"
-        raise ValueError(message)
+        raise WorldError(message)
+    if not 1 <= days <= MOST_DAYS:
+        message = f"days is {days}; give a number from 1 to {MOST_DAYS}"
+        raise WorldError(message)
     report = progress or (lambda _what, _share: None)
     until = until or datetime.now(tz=UTC).date() - timedelta(days=1)
     start = until - timedelta(days=days - 1)
     earlier = _earlier_world(exports_dir, truth_dir, customers, seed, start, until)
     if earlier is None:
+        if is_landed:
+            raise WorldError(_would_mix(exports_dir.parent, truth_dir))
+        # Without its frame no world goes on, so that an end in between begins anew.
+        (truth_dir / WORLD_FILE).unlink(missing_ok=True)
         for system in SYSTEMS:
             shutil.rmtree(exports_dir / system, ignore_errors=True)
         world = World(seed, customers, start, until)
@@ -123,10 +141,14 @@ def simulate(
     for system in SYSTEMS:
         (exports_dir / system).mkdir(parents=True, exist_ok=True)
     truth_dir.mkdir(parents=True, exist_ok=True)
-    (truth_dir / WORLD_FILE).unlink(missing_ok=True)
+    for left_over in truth_dir.glob(f"{_SCRATCH}*"):
+        shutil.rmtree(left_over)
     summary = _write_world(world, exports_dir, truth_dir, finished_days, report)
     frame = asdict(summary) | {"start": str(world.start), "until": str(world.until)}
-    (truth_dir / WORLD_FILE).write_text(json.dumps(frame, indent=2) + "\n", encoding="utf-8")
+    # The old frame stands until everything is written: it says which files are finished.
+    aside = truth_dir / f"{WORLD_FILE}.part"
+    aside.write_text(json.dumps(frame, indent=2) + "\n", encoding="utf-8")
+    aside.replace(truth_dir / WORLD_FILE)
     report("done", 1.0)
     return summary
 
@@ -142,6 +164,22 @@ def _earlier_world(
     first, last = date.fromisoformat(known["start"]), date.fromisoformat(known["until"])
     same = known["seed"] == seed and known["customers"] == customers
     return (first, last) if same and first <= start <= last <= until else None
+
+
+def _would_mix(data_dir: Path, truth_dir: Path) -> str:
+    """Return what the data folder holds and what to do for another world."""
+    path = truth_dir / WORLD_FILE
+    held = "a company that this one does not carry on"
+    if path.exists():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        held = (
+            f"a demo company of {known['customers']:,} people with seed {known['seed']}, from "
+            f"{known['start']} to {known['until']}, which this one does not carry on"
+        )
+    return (
+        f"{data_dir} holds landed rows of {held}: two companies would mix. Give this one a folder "
+        f"of its own with --data, or delete {data_dir}."
+    )
 
 
 def _write_world(
@@ -162,7 +200,7 @@ def _write_world(
     ledger = company.AdLedger(world)
     summary = Summary(world.seed, world.customers, world.start, world.until)
     scratch_dir = (
-        tempfile.TemporaryDirectory(dir=truth_dir, prefix="scratch-") if many else nullcontext()
+        tempfile.TemporaryDirectory(dir=truth_dir, prefix=_SCRATCH) if many else nullcontext()
     )
     with scratch_dir as scratch_name:
         exports = _Exports(

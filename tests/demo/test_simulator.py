@@ -10,7 +10,8 @@ import phonenumbers
 import pyarrow.parquet as pq
 import pytest
 
-from cx_pipeline.demo import simulate, simulator
+from cx_pipeline.demo import files, simulate, simulator
+from cx_pipeline.demo.truth import Truth
 
 UNTIL = date(2026, 3, 31)
 
@@ -84,6 +85,60 @@ def test_a_world_that_goes_on_equals_one_made_at_once(tmp_path):
     small_world(tmp_path / "a", days=44)
     at_once = small_world(tmp_path / "b", days=45)
     assert fingerprints(gone_on / "exports") == fingerprints(at_once / "exports")
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "calls", "goes_on"),
+    [
+        (simulator, "export_web", 1, True),
+        (files, "_write_lines", 3, True),
+        (files, "write_parquet", 2, True),
+        (Truth, "finish", 0, True),
+        (Path, "replace", 3, True),
+        (files, "_write_lines", 3, False),
+        (Path, "replace", 3, False),
+    ],
+)
+def test_a_world_that_was_interrupted_is_made_whole(
+    tmp_path, monkeypatch, where, name, calls, goes_on
+):
+    monkeypatch.setattr(simulator, "CHUNK", 60)
+    if goes_on:
+        for folder in ("a", "b"):
+            small_world(tmp_path / folder, 12, UNTIL - timedelta(days=3), customers=100)
+    real = getattr(where, name)
+    left = [calls]
+
+    def interrupted(*arguments):
+        if left[0]:
+            left[0] -= 1
+            return real(*arguments)
+        for path in arguments:
+            if isinstance(path, Path) and path.parent.name == "webshop":
+                path.write_bytes(b"half a row")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(where, name, interrupted)
+        small_world(tmp_path / "a", 12, customers=100)
+    # As many days, but later: whoever has forgotten where the world began begins another.
+    for folder in ("a", "b"):
+        small_world(tmp_path / folder, 12, customers=100)
+    assert fingerprints(tmp_path / "a") == fingerprints(tmp_path / "b")
+
+
+def test_another_world_is_refused_where_rows_were_landed(tmp_path):
+    folder = small_world(tmp_path, days=20, customers=100)
+    before = fingerprints(folder)
+    for customers, days in ((100, 30), (150, 20)):
+        with pytest.raises(simulator.WorldError, match="100 people with seed 3.*--data"):
+            simulate(
+                folder / "exports", folder / "truth", customers, 3, days, UNTIL, is_landed=True
+            )
+    assert fingerprints(folder) == before
+    later = UNTIL + timedelta(days=1)
+    simulate(folder / "exports", folder / "truth", 100, 3, 20, later, is_landed=True)
+    assert fingerprints(folder) != before
 
 
 def test_a_world_of_another_seed_is_cleared_away(tmp_path):
