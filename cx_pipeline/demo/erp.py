@@ -267,7 +267,7 @@ def chunk_tables(
         }
     )
 
-    back = np.flatnonzero(lines["returned_at"][mine] < NEVER)
+    back = np.flatnonzero(lines["returned_at"][mine] < world.now)
     back_order = order[back]
     back_at = lines["returned_at"][mine][back]
     refund = lines["amount"][mine][back]

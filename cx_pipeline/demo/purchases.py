@@ -31,7 +31,7 @@ from cx_pipeline.demo.formatting import DAY_SECONDS
 from cx_pipeline.demo.names import COUNTRIES
 from cx_pipeline.demo.people import People
 from cx_pipeline.demo.randomness import Flags, Floats, Integers
-from cx_pipeline.demo.world import BLOCK_DAYS, NEVER, World, by_country, to_local, to_utc
+from cx_pipeline.demo.world import BLOCK_DAYS, HOME_ZONE, NEVER, World, by_country, to_local, to_utc
 
 Columns = dict[str, np.ndarray]
 
@@ -131,7 +131,9 @@ def complete_orders(
     channel = np.where(by_phone, PHONE, np.where(on_web, WEB, STORE))
 
     # Times of day: the shop is busiest in the evening, stores open 9 to 18 and not on Sundays.
-    local = by_country(to_local, at, country)
+    # The day is the company's, whose midnight ends the world, and the hour is the country's: an
+    # order never moves to a day that is over.
+    local = to_local(at, HOME_ZONE)
     hour_draw = dice.uniform("hour", key)
     web_hour = np.where(dice.chance("evening", 0.55, key), 18 + 5 * hour_draw, 7 + 11 * hour_draw)
     store_hour = np.where(
@@ -405,7 +407,7 @@ def _totals(world: World, orders: Columns, lines: Columns) -> None:
 
 
 def shop(world: World, people: People) -> Purchases:
-    """Return everything the persons bought before `now`."""
+    """Return everything the persons bought before `now`, also with what comes of it later."""
     leases = choose_leases(world, people)
     pack_orders, packs = _replenishments(world, people, leases)
     parts = [*_occasions(world, people), *pack_orders, *_caused_orders(world, people)]
@@ -416,7 +418,6 @@ def shop(world: World, people: People) -> Purchases:
     lines = _lines(world, orders)
     _totals(world, orders, lines)
     orders["person"] = people.index[orders["row"]]
-    lines["returned_at"][lines["returned_at"] >= world.now] = NEVER
     kept = take(stack(packs), np.argsort(stack(packs)["row"], kind="stable"))
     return Purchases(orders, lines, kept, leases)
 

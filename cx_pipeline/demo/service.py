@@ -20,7 +20,7 @@ from cx_pipeline.demo.purchases import (
 )
 from cx_pipeline.demo.randomness import Flags, Integers
 from cx_pipeline.demo.texts import CASE_CATEGORIES
-from cx_pipeline.demo.world import BLOCK_DAYS, NEVER, World, by_country, to_utc
+from cx_pipeline.demo.world import BLOCK_DAYS, NEVER, World, by_country, to_local, to_utc
 
 _DELIVERY, _RETURN, _PRODUCT, _DEVICE, _INVOICE, _ADVICE, _CLUB = range(len(CASE_CATEGORIES))
 _FIRST_MINUTES = np.array([3.0, 260.0, 2.5, 330.0, 110.0])
@@ -110,7 +110,10 @@ def make_cases(world: World, people: People, purchases: Purchases, faults: Colum
     cases = stack(parts)
     country = people.country[cases["row"]]
     case_key = cases["key"]
-    local = world.at_hour(cases["opened_at"], 8 + 11 * dice.uniform("case hour", case_key))
+    # Nobody asks about what has not happened: a case hangs on nothing of a later day.
+    since = by_country(to_local, cases["opened_at"], country)
+    local = world.at_hour(since, 8 + 11 * dice.uniform("case hour", case_key))
+    local += (local < since) * DAY_SECONDS
     cases["opened_at"] = by_country(to_utc, local, country)
     cases = take(
         cases,

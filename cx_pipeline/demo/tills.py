@@ -18,7 +18,7 @@ from cx_pipeline.demo.names import COUNTRIES
 from cx_pipeline.demo.people import People
 from cx_pipeline.demo.purchases import STORE, Purchases, is_known_at_till
 from cx_pipeline.demo.randomness import Integers
-from cx_pipeline.demo.world import NEVER, World, by_country, to_local
+from cx_pipeline.demo.world import World, by_country, to_local
 
 TENDERS = ("CARD", "CASH", "GIFTCARD", "WALLET")
 _ZERO_TYPED = 0.004
@@ -36,7 +36,7 @@ def export_tills(
     """Return file number (day and store), order in the file, rows, and the planted defects."""
     dice, orders, lines = world.dice, purchases.orders, purchases.lines
     sold = np.flatnonzero(orders["channel"][lines["order"]] == STORE)
-    returned = sold[lines["returned_at"][sold] < NEVER]
+    returned = sold[lines["returned_at"][sold] < world.now]
     line = np.concatenate([sold, returned])
     is_return = np.arange(len(line)) >= len(sold)
     order = lines["order"][line]

@@ -87,6 +87,28 @@ def test_a_world_that_goes_on_equals_one_made_at_once(tmp_path):
     assert fingerprints(gone_on / "exports") == fingerprints(at_once / "exports")
 
 
+def rows_written(folder: Path) -> dict[str, int]:
+    """Return the rows that stand in each file of days or months."""
+    return {
+        str(path.relative_to(folder)): pq.read_metadata(path).num_rows
+        if path.suffix == ".parquet"
+        else path.read_bytes().count(b"\n")
+        for path in sorted(folder.rglob("*_20*"))
+    }
+
+
+def test_a_world_that_goes_on_day_by_day_loses_no_row(tmp_path):
+    """Enough people that some of an hour lie in Great Britain's day and in the company's next."""
+    for days in range(14, 25):
+        left = timedelta(days=24 - days)
+        small_world(tmp_path / "a", days, UNTIL - left, seed=2, customers=3_000)
+    small_world(tmp_path / "b", 24, seed=2, customers=3_000)
+    by_day, at_once = (rows_written(tmp_path / folder / "exports") for folder in ("a", "b"))
+    assert sum(at_once.values()) > 10_000
+    assert by_day == at_once
+    assert fingerprints(tmp_path / "a") == fingerprints(tmp_path / "b")
+
+
 @pytest.mark.parametrize(
     ("where", "name", "calls", "goes_on"),
     [
