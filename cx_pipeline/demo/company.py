@@ -24,7 +24,7 @@ from cx_pipeline.demo.catalogue import (
 )
 from cx_pipeline.demo.erp import serial_numbers
 from cx_pipeline.demo.formatting import digits, look_up, timestamp_column
-from cx_pipeline.demo.names import COUNTRIES, FAMILY, FEMALE
+from cx_pipeline.demo.names import COUNTRIES, FAMILY, FEMALE, MALE
 from cx_pipeline.demo.purchases import PHONE, STORE, Columns, Purchases
 from cx_pipeline.demo.randomness import Floats, Integers
 from cx_pipeline.demo.world import World
@@ -231,19 +231,31 @@ def write_staff(world: World, folder: Path) -> int:
     lines = ["employee_no,full_name,department,job_title,home_store,hire_date,end_date\n"]
     positions = np.arange(staff.count)
     given = dice.below("staff given", 20, positions)
+    is_female = dice.chance("staff gender", 0.6, positions)
     family = dice.below("staff family", 40, positions)
     hired = dice.below("hired", 3_000, positions)
+    stays = dice.uniform("stays", positions)
+    # Of the warehouse, whose people serve nobody, some have left before the world begins.
+    leaves = dice.chance("has left", 0.25, positions)
+    leaves &= positions >= staff.first_service + SERVICE_STAFF
     for position in positions.tolist():
         store = int(staff.store[position])
         code = STORES[store].country if store >= 0 else "DK"
-        name = f"{FEMALE[code].split()[given[position]]} {FAMILY[code].split()[family[position]]}"
+        names = FEMALE if is_female[position] else MALE
+        name = f"{names[code].split()[given[position]]} {FAMILY[code].split()[family[position]]}"
         is_service = staff.first_service <= position < staff.first_service + SERVICE_STAFF
         department = "Retail" if store >= 0 else ("Customer Service" if is_service else "Logistics")
         title = "Store manager" if store >= 0 and position % STAFF_PER_STORE == 0 else "Assistant"
-        when = world.start - timedelta(days=60 + int(hired[position]))
+        days = 60 + int(hired[position])
+        when = world.start - timedelta(days=days)
+        if store >= 0:
+            when = max(when, date.fromisoformat(STORES[store].opened))
+        left = ""
+        if leaves[position]:
+            left = f"{when + timedelta(days=int(days * stays[position])):%d/%m/%Y}"
         lines.append(
             f"{staff.number[position]},{name},{department},{title},"
-            f"{STORES[store].number if store >= 0 else ''},{when:%d/%m/%Y},\n"
+            f"{STORES[store].number if store >= 0 else ''},{when:%d/%m/%Y},{left}\n"
         )
     (folder / "employees.csv").write_text("".join(lines), encoding="utf-8")
     return len(lines) - 1

@@ -41,6 +41,8 @@ CURRENCIES = tuple(country.currency for country in COUNTRIES)
 ORDER_PREFIX = "SO"
 RETURN_REASONS = ("FIT", "DEFECT", "REGRET", "WRONG")
 _PAYMENT_CODES = ("KORT", "MOBIL", "FAKT", "GAVE")
+_VOUCHERS = ("WEB10", "CLUB10")
+"""Codes of a tenth off: everybody's, and the club members'."""
 _TEXT_IN_AMOUNT = 0.0006
 """Share of payments whose amount somebody overwrote with a remark."""
 
@@ -238,7 +240,10 @@ def chunk_tables(
             "vat_amount": _amounts(orders["vat"][rows]),
             "freight": _amounts(orders["freight"][rows]),
             "discount": _amounts(orders["discount"][rows]),
-            "voucher_code": look_up(["CLUB10"], np.where(orders["discount"][rows] > 0, 0, -1)),
+            "voucher_code": look_up(
+                _VOUCHERS,
+                np.where(orders["discount"][rows] > 0, people.is_member[person].astype(int), -1),
+            ),
             "promised_date": dates(promised),
             "pickup_store": look_up(
                 [store.number for store in STORES], np.where(collects, orders["store"][rows], -1)
@@ -292,10 +297,13 @@ def chunk_tables(
     method = dice.pick("pays with", (0.66, 0.30, 0.0, 0.04), key[paid])
     method = np.where(invoiced, 2, method)
     pay_at = np.where(invoiced, placed[paid] + 9 * DAY_SECONDS, placed[paid] + 60)
+    spoilt = dice.chance("remark in amount", _TEXT_IN_AMOUNT, key[paid])
+    paid_at = np.full(len(orders["key"]), NEVER)
+    paid_at[rows[paid[~spoilt]]] = pay_at[~spoilt]
     done = pay_at < world.now
+    spoilt = spoilt[done]
     paid, method, pay_at = paid[done], method[done], pay_at[done]
     amount = pc.utf8_trim(decimals(orders["total"][rows][paid]), " ")
-    spoilt = dice.chance("remark in amount", _TEXT_IN_AMOUNT, key[paid])
     amount = pc.if_else(pa.array(spoilt), pa.scalar("se bilag"), amount)
     payment_no = join_text("P", order_table["order_no"].combine_chunks().take(pa.array(paid)))
     payment_table = pa.table(
@@ -309,17 +317,18 @@ def chunk_tables(
             "updated_at": _local(pay_at),
         }
     )
-    refunded = back_at + DAY_SECONDS < world.now
-    where = np.flatnonzero(refunded)
+    # Only a payment that the books hold can be paid back.
+    refund_at = np.maximum(back_at, paid_at[back_order]) + DAY_SECONDS
+    where = np.flatnonzero(refund_at < world.now)
     refund_table = pa.table(
         {
             "payment_no": join_text("R", line_id.take(pa.array(back[where]))),
             "order_no": order_no.take(pa.array(back_order[where])),
-            "pay_date": _local(back_at[where] + DAY_SECONDS),
+            "pay_date": _local(refund_at[where]),
             "method": look_up(_PAYMENT_CODES, np.zeros(len(where), dtype=np.int64)),
             "amount": decimals(-refund[where]),
             "currency": back_currency.take(pa.array(where)),
-            "updated_at": _local(back_at[where] + DAY_SECONDS),
+            "updated_at": _local(refund_at[where]),
         }
     )
 
@@ -405,8 +414,8 @@ def _leases(
     ) -> pa.Table:
         over = cancel < world.now
         nothing = pa.scalar(None, pa.utf8())
-        # Agreed for a year, and on from year to year.
-        years = 1 + (world.now - start) // (365 * DAY_SECONDS)
+        # Agreed for a year, and on from year to year until it is cancelled.
+        years = 1 + (np.minimum(cancel, world.now) - start) // (365 * DAY_SECONDS)
         return pa.table(
             {
                 "contract_no": number,

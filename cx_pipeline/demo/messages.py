@@ -24,7 +24,7 @@ from cx_pipeline.demo.opinions import SURVEYS
 from cx_pipeline.demo.people import People
 from cx_pipeline.demo.purchases import STORE, Columns, Purchases, stack, take
 from cx_pipeline.demo.randomness import Flags, Floats, Integers
-from cx_pipeline.demo.world import BLOCK_DAYS, NEVER, World
+from cx_pipeline.demo.world import BLOCK_DAYS, NEVER, World, by_country, to_local, to_utc
 
 SENT, DELIVERED, OPENED, CLICKED, BOUNCED, UNSUBSCRIBED = range(6)
 EVENTS = ("send", "delivery", "open", "click", "bounce", "unsubscribe")
@@ -39,6 +39,7 @@ _LASTING_FLOWS = (
 )
 """Campaign id, name, channel and kind of the flows that every world has."""
 _FIRST_NEWSLETTER = len(_LASTING_FLOWS)
+_FIRST_SMS_HOUR, _LAST_SMS_HOUR = 8, 21
 
 
 @dataclass
@@ -106,9 +107,11 @@ def export_messages(
     bought = np.flatnonzero((orders["channel"] != STORE) & (orders["placed_at"] < world.now))
     add(_CONFIRMATION, orders["row"][bought], orders["placed_at"][bought] + 40,
         orders["key"][bought], 0.45, 0.04, _ORDER_ADDRESS, bought)  # fmt: skip
-    shipped = np.flatnonzero((orders["shipped_at"] < world.now) & people.has_phone[orders["row"]])
-    add(_PARCEL, orders["row"][shipped], orders["shipped_at"][shipped] + 90,
-        orders["key"][shipped], 0.0, 0.0, _PHONE)  # fmt: skip
+    texted = np.flatnonzero((orders["shipped_at"] < NEVER) & people.has_phone[orders["row"]])
+    text_at = _in_waking_hours(world, take(orders, texted))
+    in_time = text_at < orders["delivered_at"][texted]
+    texted, text_at = texted[in_time], text_at[in_time]
+    add(_PARCEL, orders["row"][texted], text_at, orders["key"][texted], 0.0, 0.0, _PHONE)
 
     packs = purchases.packs
     due = packs["run_out_at"] - 7 * DAY_SECONDS
@@ -156,6 +159,22 @@ def export_messages(
     return MessageExport(table, at, world.day_of(at), proofs)
 
 
+def _in_waking_hours(world: World, orders: Columns) -> Integers:
+    """Return when the SMS about a parcel leaves: when it is shipped, or the morning after a night.
+
+    The platform keeps what comes between 21 and 8 o'clock and sends it in the next half hour.
+    """
+    country = orders["country"]
+    local = by_country(to_local, orders["shipped_at"] + 90, country)
+    hour = local % DAY_SECONDS / 3_600
+    morning = world.at_hour(
+        local + (hour >= _LAST_SMS_HOUR) * DAY_SECONDS,
+        _FIRST_SMS_HOUR + 0.5 * world.dice.uniform("sms kept", orders["key"]),
+    )
+    at_night = (hour < _FIRST_SMS_HOUR) | (hour >= _LAST_SMS_HOUR)
+    return by_country(to_utc, np.where(at_night, morning, local), country)
+
+
 def _proofs(world: World, newsletters: Integers) -> tuple[Integers, pa.Table]:
     """Return the test message that goes to the editor's box before each newsletter."""
     count = len(newsletters)
@@ -183,7 +202,11 @@ def _events(world: World, messages: Columns, consents: Consents, first_text: int
     key = messages["id"].view(np.int64)
     at = messages["at"]
     everything = np.arange(len(key))
-    bounces = dice.chance("bounces", 0.006, key) & (messages["clicks"] < 1)
+    leaves_at = consents.unsubscribed_at[messages["row"]]
+    is_newsletter = (messages["flow"] >= _FIRST_NEWSLETTER) & (messages["flow"] < first_text)
+    leaves = is_newsletter & (leaves_at > at) & (leaves_at < at + 2 * DAY_SECONDS)
+    # Whoever answers or unsubscribes has the message.
+    bounces = dice.chance("bounces", 0.006, key) & (messages["clicks"] < 1) & ~leaves
     opens = ~bounces & (dice.uniform("opens", key) < messages["opens"])
     no_open_needed = messages["address"] == _PHONE
     clicks = (opens | (no_open_needed & ~bounces)) & (
@@ -194,9 +217,6 @@ def _events(world: World, messages: Columns, consents: Consents, first_text: int
     sure = messages["opens"] >= 1
     opened_at = np.where(sure, at + 120, opened_at)
     clicked_at = np.where(no_open_needed, at + 400, opened_at) + 25
-    leaves_at = consents.unsubscribed_at[messages["row"]]
-    is_newsletter = (messages["flow"] >= _FIRST_NEWSLETTER) & (messages["flow"] < first_text)
-    leaves = is_newsletter & (leaves_at > at) & (leaves_at < at + 2 * DAY_SECONDS)
     parts = []
     for kind, chosen, moment in (
         (SENT, everything, at),

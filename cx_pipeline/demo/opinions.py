@@ -159,8 +159,10 @@ def _topics(world: World, orders: Columns, answers: Columns) -> Integers:
     )  # fmt: skip
     bad = np.where(causes.min(axis=0) < -0.3, bad_topics[worst], number["generic_bad"])
     good = np.where(causes.max(axis=0) > 0.25, good_topics[best], number["generic_good"])
-    punctual = has_order & ~in_store & (causes.max(axis=0) <= 0.25)
-    good = np.where(punctual, number["on_time"], good)
+    # Nobody praises the speed of a late parcel.
+    punctual = has_order & ~in_store & ~orders["is_late"][order] & (causes.max(axis=0) <= 0.25)
+    speed = np.where(orders["is_early"][order], number["early"], number["on_time"])
+    good = np.where(punctual, speed, good)
     is_case = answers["case"] >= 0
     bad = np.where(is_case, number["effort_bad"], bad)
     good = np.where(is_case, number["effort_good"], good)

@@ -78,7 +78,7 @@ def choose_leases(world: World, people: People) -> Leases:
     dice = world.dice
     rows = np.flatnonzero(dice.chance("leases", 0.05, people.index))
     person = people.index[rows]
-    wait = (dice.uniform("lease wait", person) * 240 * DAY_SECONDS).astype(np.int64)
+    wait = ((1 + 239 * dice.uniform("lease wait", person)) * DAY_SECONDS).astype(np.int64)
     started = people.joined_at[rows] + wait
     ends = dice.chance("lease ends early", 0.12, person)
     kept = ((90 + 500 * dice.uniform("lease kept", person)) * DAY_SECONDS).astype(np.int64)
@@ -101,6 +101,11 @@ def _choose_product(world: World, people: People, rows: Integers, key: Integers)
     size = products.size_of_category[category]
     place = (size * dice.uniform("product", key) ** 1.5).astype(np.int64)
     return products.first_of_category[category] + place
+
+
+def _is_sunday(day: Integers) -> Flags:
+    """Return whether days since 1970 are Sundays."""
+    return (day + 3) % 7 == 6
 
 
 def complete_orders(
@@ -140,8 +145,7 @@ def complete_orders(
         dice.chance("rush", 0.5, key), 15.5 + 2.4 * hour_draw, 9.1 + 8.7 * hour_draw
     )
     in_store = channel == STORE
-    weekday = (local // DAY_SECONDS + 3) % 7
-    local = np.where(in_store & (weekday == 6), local + DAY_SECONDS, local)
+    local = np.where(in_store & _is_sunday(local // DAY_SECONDS), local + DAY_SECONDS, local)
     weekday = (local // DAY_SECONDS + 3) % 7
     hour = np.where(in_store, store_hour, np.where(by_phone, 9 + 7 * hour_draw, web_hour))
     local = world.at_hour(local, hour)
@@ -170,12 +174,19 @@ def complete_orders(
         BASE_LATE_PROBABILITY + carrier_late[country, carrier] + peak * PEAK_LATE_PROBABILITY,
     )
     is_late = dice.chance("late", late_probability, key) & ~in_store & ~cancelled
+    order_day = local // DAY_SECONDS
     promised_days = np.where(collects, 2, base_days[country] + peak + 1)
+    # Stores, where some parcels are collected, are closed on Sundays.
+    promised_days += collects & _is_sunday(order_day + promised_days)
     days_late = 1 + np.minimum(dice.exponential("days late", key) * 2.0, 14).astype(np.int64)
     early = np.minimum(dice.below("days early", 3, key), promised_days - 1)
     arrival_days = np.where(is_late, promised_days + days_late, promised_days - early)
+    arrival_days += collects & _is_sunday(order_day + arrival_days)
+    days_late = arrival_days - promised_days
+    arrival_draw = dice.uniform("arrival hour", key)
     arrival_local = world.at_hour(
-        local + arrival_days * DAY_SECONDS, 8 + 9.5 * dice.uniform("arrival hour", key)
+        local + arrival_days * DAY_SECONDS,
+        np.where(collects, 9.1 + 8.4 * arrival_draw, 8 + 9.5 * arrival_draw),
     )
     delivered_at = by_country(to_utc, arrival_local, country)
     shipping = np.minimum(
@@ -204,11 +215,11 @@ def complete_orders(
         "collects": collects,
         "cancelled": cancelled,
         "carrier": carrier,
-        "promised_day": local // DAY_SECONDS + promised_days,
+        "promised_day": order_day + promised_days,
         "shipped_at": np.where(in_store | cancelled, NEVER, shipping),
         "delivered_at": np.where(in_store | cancelled, NEVER, delivered_at),
         "is_late": is_late,
-        "days_late": np.where(is_late, days_late, 0),
+        "is_early": (days_late < 0) & ~in_store & ~cancelled,
         "felt": felt,
         "campaign": np.full(len(key), -1, dtype=np.int64),
     }
@@ -220,7 +231,10 @@ def _occasions(world: World, people: People) -> list[Columns]:
     rows = np.arange(people.size)
     old = people.joined_at < world.begins
     wait = people.gap_days * dice.exponential("first gap", people.index)
-    clock = np.where(old, wait, world.seconds_to_seasonal(people.joined_at) + 0.001)
+    # New customers buy soon after they joined, and on a later day.
+    days = 1 + 5 * dice.exponential("first order wait", people.index)
+    first = people.joined_at + (days * DAY_SECONDS).astype(np.int64)
+    clock = np.where(old, wait, world.seconds_to_seasonal(first))
     parts = []
     for turn in range(PURCHASES_PER_SLOT):
         at = world.seasonal_to_seconds(clock)
@@ -372,7 +386,7 @@ def _lines(world: World, orders: Columns) -> Columns:
     # Goods come back by day: parcels by 8 to 16, stores take them while they are open.
     hour = 9.2 + 6.5 * dice.uniform("return hour", line_key)
     returned_at = np.where(comes_back, world.at_hour(returned_at, hour), NEVER)
-    sunday = (returned_at // DAY_SECONDS + 3) % 7 == 6
+    sunday = _is_sunday(returned_at // DAY_SECONDS)
     returned_at = np.where(comes_back & sunday, returned_at + DAY_SECONDS, returned_at)
     return {
         "order": order,
@@ -413,6 +427,8 @@ def shop(world: World, people: People) -> Purchases:
     parts = [*_occasions(world, people), *pack_orders, *_caused_orders(world, people)]
     orders = stack(parts)
     inside = (orders["placed_at"] >= world.begins) & (orders["placed_at"] < world.now)
+    # The hour of an order may lie before the one in which a person joined on the same day.
+    inside &= orders["placed_at"] > people.joined_at[orders["row"]]
     orders = take(orders, inside)
     orders = take(orders, np.lexsort((orders["key"], orders["placed_at"])))
     lines = _lines(world, orders)

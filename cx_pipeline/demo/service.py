@@ -72,17 +72,26 @@ def make_cases(world: World, people: People, purchases: Purchases, faults: Colum
         add(orders["row"][picked], key[picked], at[picked], category, picked,
             orders["product"][picked])  # fmt: skip
 
-    promised = orders["promised_day"] * DAY_SECONDS
-    asks = np.where(orders["is_late"], 0.20, 0.010)
-    asks = np.where(orders["channel"] == STORE, 0.0, asks)
-    about_orders(dice.chance("asks where", asks, key), _DELIVERY, promised + DAY_SECONDS)
+    # Where a parcel is one asks on the days after the order and before it comes; when it is late,
+    # from the promised day on.
+    is_parcel = orders["delivered_at"] < NEVER
+    first_day = np.where(
+        orders["is_late"], orders["promised_day"], orders["local_at"] // DAY_SECONDS + 1
+    )
+    comes_at = by_country(to_local, orders["delivered_at"], orders["country"])
+    days = np.where(is_parcel, comes_at // DAY_SECONDS - first_day, 0)
+    day = first_day + dice.below("asks where day", days, key)
+    asks = dice.chance("asks where", np.where(orders["is_late"], 0.20, 0.012), key) & (days > 0)
+    about_orders(asks, _DELIVERY, by_country(to_utc, day * DAY_SECONDS, orders["country"]))
     had = np.where(orders["channel"] == STORE, orders["placed_at"], orders["delivered_at"])
-    had = np.where(had >= NEVER, orders["placed_at"], had)
+    kept = ~orders["cancelled"]
     wait = (1 + 25 * dice.uniform("fault wait", key)).astype(np.int64) * DAY_SECONDS
     poor = np.clip(-world.products.quality[orders["product"]], 0, 2)
-    about_orders(dice.chance("product fault", 0.006 + 0.03 * poor, key), _PRODUCT, had + wait)
     about_orders(
-        dice.chance("invoice", np.where(felt < -1, 0.015, 0.005), key), _INVOICE,
+        kept & dice.chance("product fault", 0.006 + 0.03 * poor, key), _PRODUCT, had + wait
+    )
+    about_orders(
+        kept & dice.chance("invoice", np.where(felt < -1, 0.015, 0.005), key), _INVOICE,
         orders["placed_at"] + 4 * DAY_SECONDS,
     )  # fmt: skip
     back = np.flatnonzero(
@@ -92,8 +101,8 @@ def make_cases(world: World, people: People, purchases: Purchases, faults: Colum
     _, first = np.unique(lines["order"][back], return_index=True)
     back = back[first]
     order = lines["order"][back]
-    add(orders["row"][order], key[order], lines["returned_at"][back] - 2 * DAY_SECONDS, _RETURN,
-        order, lines["product"][back])  # fmt: skip
+    asked_at = np.maximum(lines["returned_at"][back] - 2 * DAY_SECONDS, had[order])
+    add(orders["row"][order], key[order], asked_at, _RETURN, order, lines["product"][back])
 
     crm = np.flatnonzero(people.in_crm)
     row, moment_key, at = monthly_moments(world, "asks advice", 0.012, crm, people)

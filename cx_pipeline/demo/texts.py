@@ -34,30 +34,57 @@ COMMENTS: dict[str, dict[str, tuple[str, ...]]] = {
             "You promised a date and did not keep it.",
         ),
     },
-    "on_time": {
+    "early": {
         "da": (
-            "Hurtig levering, alt kom til tiden.",
+            "Hurtigere levering, end jeg havde ventet.",
             "Pakken var her før lovet.",
             "Nemt at bestille og hurtigt leveret.",
         ),
         "no": (
-            "Rask levering, alt kom i tide.",
+            "Raskere levering enn jeg hadde ventet.",
             "Pakken kom før lovet.",
             "Lett å bestille og raskt levert.",
         ),
         "sv": (
-            "Snabb leverans, allt kom i tid.",
+            "Snabbare leverans än jag hade väntat mig.",
             "Paketet kom tidigare än utlovat.",
             "Lätt att beställa och snabbt levererat.",
         ),
         "de": (
-            "Schnelle Lieferung, alles pünktlich.",
+            "Schnellere Lieferung, als ich erwartet hatte.",
             "Das Paket kam früher als versprochen.",
             "Einfach bestellt und schnell geliefert.",
         ),
         "en": (
-            "Fast delivery, everything on time.",
+            "Faster delivery than I had expected.",
             "The parcel came earlier than promised.",
+            "Easy to order and quickly delivered.",
+        ),
+    },
+    "on_time": {
+        "da": (
+            "Hurtig levering, alt kom til tiden.",
+            "Pakken kom på den lovede dag.",
+            "Nemt at bestille og hurtigt leveret.",
+        ),
+        "no": (
+            "Rask levering, alt kom i tide.",
+            "Pakken kom på den lovede dagen.",
+            "Lett å bestille og raskt levert.",
+        ),
+        "sv": (
+            "Snabb leverans, allt kom i tid.",
+            "Paketet kom på utlovad dag.",
+            "Lätt att beställa och snabbt levererat.",
+        ),
+        "de": (
+            "Schnelle Lieferung, alles pünktlich.",
+            "Das Paket kam am versprochenen Tag.",
+            "Einfach bestellt und schnell geliefert.",
+        ),
+        "en": (
+            "Fast delivery, everything on time.",
+            "The parcel came on the promised day.",
             "Easy to order and quickly delivered.",
         ),
     },

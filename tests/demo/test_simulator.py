@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cx_pipeline.demo import files, simulate, simulator
+from cx_pipeline.demo.catalogue import STORES
+from cx_pipeline.demo.names import MALE
 from cx_pipeline.demo.truth import Truth
 
 UNTIL = date(2026, 3, 31)
@@ -449,6 +451,145 @@ def test_defects_are_few_and_each_kind_has_its_own_source(year):
             f"select record from '{year}/truth/defects.parquet' where kind = 'text in a number'"
         )
     }
+
+
+def erp_rows(folder: Path, sql: str) -> list[tuple]:
+    with sqlite3.connect(folder / "exports/erp/erp.sqlite") as erp:
+        rows = erp.execute(sql).fetchall()
+    erp.close()
+    return rows
+
+
+def test_nobody_orders_before_they_joined(year):
+    early = one(
+        f"select count(*) from '{year}/truth/orders.parquet' as o inner join "
+        f"'{year}/truth/people.parquet' as p using (person_id) where o.placed_at <= p.joined_at"
+    )
+    assert early == 0
+
+
+def test_a_case_about_an_order_is_opened_when_one_would_ask(year):
+    """A parcel is missed until it comes, and no sooner than promised when it is late."""
+    orders = erp_rows(
+        year,
+        "select order_no, order_date, coalesce(delivered, '2999-01-01'), promised, status "
+        "from orders left join deliveries using (order_no)",
+    )
+    with duckdb.connect() as connection:
+        connection.execute(
+            "create table orders "
+            "(order_ref text, placed timestamp, delivered timestamp, promised date, status int)"
+        )
+        connection.executemany("insert into orders values (?, ?, ?, ?, ?)", orders)
+        cases = connection.execute(
+            f"""
+            select
+                tags[1] as tag, count(*), sum((status = 90)::int),
+                sum((opened between placed and delivered)::int), sum((opened > delivered)::int),
+                sum((delivered::date > promised and opened::date < promised)::int)
+            from (
+                select tags, custom_fields.order_ref, min(timezone('Europe/Copenhagen',
+                    created_at::timestamptz)) as opened
+                from read_json('{year}/exports/service_desk/tickets_*.jsonl',
+                    format = 'newline_delimited')
+                group by all
+            ) inner join orders using (order_ref)
+            group by 1
+            """
+        ).fetchall()
+    found = {tag: counts for tag, *counts in cases}
+    missed, *rest = found["where_is_my_order"]
+    assert missed > 50
+    assert rest == [0, missed, 0, 0]
+    for tag in ("return_request", "product_defect"):
+        count, *rest = found[tag]
+        assert count > 30
+        assert rest == [0, 0, count, 0], tag
+
+
+def test_a_cancelled_contract_ends_within_a_year(year):
+    dates = erp_rows(
+        year, "select cancel_date, end_date from contracts where cancel_date is not null"
+    )
+    assert len(dates) > 10
+    for cancelled, ends in dates:
+        left = date.fromisoformat(ends) - date.fromisoformat(cancelled)
+        assert timedelta(0) <= left <= timedelta(days=366)
+
+
+def test_only_members_use_the_clubs_voucher(year):
+    strangers = erp_rows(
+        year,
+        "select order_no from orders where voucher_code = 'CLUB10'",
+    )
+    members = one(
+        f"select count(*) from '{year}/truth/orders.parquet' inner join "
+        f"'{year}/truth/people.parquet' using (person_id) where is_member and order_reference in "
+        f"({', '.join(repr(number) for (number,) in strangers)})"
+    )
+    assert members == len(strangers) > 100
+
+
+def test_nothing_is_paid_back_that_was_not_paid(year):
+    owed = erp_rows(
+        year,
+        "select order_no from payments group by 1 "
+        "having sum(case when amount = 'se bilag' then 0 else amount end) < -0.005",
+    )
+    assert owed == []
+
+
+def test_parcels_are_told_by_day_and_before_they_come(year):
+    """British clocks show an hour less, so that 8 to 21 there is 9 to 22 in Copenhagen."""
+    hours = one(
+        "select [min(hour(sent)), max(hour(sent))] from (select timezone('Europe/Copenhagen', "
+        f"timezone('UTC', event_ts)) as sent from '{year}/exports/messaging/*.parquet' "
+        "where campaign_key = 'FL-101' and event_type = 'send' and recipient not like '+44%')"
+    )
+    assert hours == [8, 20]
+    on_sundays = erp_rows(
+        year,
+        "select count(*) from deliveries where carrier = 'COLLECT' "
+        "and '0' in (strftime('%w', delivered), strftime('%w', promised))",
+    )
+    assert on_sundays == [(0,)]
+
+
+def test_who_leaves_by_a_link_has_got_the_message(year):
+    strange = one(
+        f"select count(*) from (select message_uuid from '{year}/exports/messaging/*.parquet' "
+        "group by message_uuid having bool_or(event_type = 'unsubscribe') "
+        "and bool_or(event_type = 'bounce'))"
+    )
+    assert strange == 0
+
+
+def test_only_parcels_that_came_early_are_praised_for_it(year):
+    delivered = {
+        number: delivered[:10] < promised
+        for number, delivered, promised in erp_rows(
+            year, "select order_no, delivered, promised from deliveries where delivered is not null"
+        )
+    }
+    praised = ask(
+        f'select "Order Ref", "Comment" from {survey_answers(year)} '
+        'where "Touchpoint" = \'delivery\' and regexp_matches("Comment", '
+        "'før lovet|tidigare än utlovat|früher als versprochen|earlier than promised')"
+    )
+    assert len(praised) > 10
+    assert all(delivered[number] for number, _ in praised)
+
+
+def test_employees_are_women_and_men_of_whom_some_have_left(year):
+    people = ask(
+        "select full_name, home_store, strptime(hire_date, '%d/%m/%Y')::date::varchar, "
+        "department, end_date "
+        f"from read_csv('{year}/exports/workforce/employees.csv', all_varchar = true)"
+    )
+    opened = {store.number: store.opened for store in STORES}
+    assert {name.split()[0] for name, *_ in people} & set(MALE["DK"].split())
+    assert [who for who in people if who[1] and who[2] < opened[who[1]]] == []
+    assert {department for *_, department, end in people if end} == {"Logistics"}
 
 
 def test_packs_run_out_after_they_are_opened(year):
