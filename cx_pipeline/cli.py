@@ -182,12 +182,18 @@ def _print_kpis_of(published: Path) -> None:
             from kpis.kpi_values
             inner join kpis.definitions using (kpi)
             cross join journey.as_of
+            -- contracts and consents may be older than what is counted
+            cross join (
+                select min(event_date) as first_day from journey.touchpoints
+                where touchpoint_type in ('web', 'order', 'store_visit')
+            ) as facts
             where
                 (dimension = 'all' or kpi in ('consent_rate', 'stage_conversion_rate'))
                 and case
                     when is_snapshot then period_grain = 'total'
                     -- the last whole month says more than the first days of the running one
-                    when period_grain = 'month' then last_day(period_start) <= as_of_date
+                    when period_grain = 'month'
+                        then period_start >= first_day and last_day(period_start) <= as_of_date
                     else period_grain = 'total'
                 end
             qualify row_number() over (
@@ -203,7 +209,9 @@ def _print_kpis_of(published: Path) -> None:
         ((currency,),) = connection.execute(
             "select any_value(currency_code) from customer_360.customers"
         ).fetchall()
-    table = Table(title="KPIs of the last whole month", title_justify="left")
+    months = [period for *_, period in rows if period not in ("now", "all")]
+    what = "the last whole month" if months else "all days, as no month is whole"
+    table = Table(title=f"KPIs of {what}", title_justify="left")
     for name, justify in (("KPI", "left"), ("month", "left"), ("value", "right"), ("n", "right")):
         table.add_column(name, justify=justify)
     for title, dimension_value, unit, value, n, period in rows:

@@ -16,11 +16,20 @@ from cx_pipeline.demo.randomness import Flags, Integers
 from cx_pipeline.demo.world import NEVER, World
 
 PURPOSES = ("marketing", "surveys", "personalisation", "advertising", "analytics")
-CHANNELS = ("email", "sms", "")
+CHANNELS = ("email", "sms", "post", "push", "phone", "")
 STATUSES = ("granted", "denied", "withdrawn", "pending")
+(
+    CLUB_SIGN_UP,
+    WEB_ACCOUNT,
+    NEWSLETTER_FORM,
+    STORE_FORM,
+    PREFERENCE_CENTRE,
+    UNSUBSCRIBE_LINK,
+    DOUBLE_OPT_IN,
+) = range(7)
 CRM, WEBSHOP, EMAIL_PLATFORM = 0, 1, 2
 GRANTED, DENIED, WITHDRAWN, PENDING = range(4)
-EMAIL, SMS, ALL = range(3)
+EMAIL, SMS, POST, PUSH, PHONE, ALL = range(len(CHANNELS))
 MARKETING, SURVEYS, PERSONALISATION, ADVERTISING, ANALYTICS = range(5)
 
 NEWSLETTER_EVERY_DAYS = 21
@@ -114,8 +123,13 @@ def make_consents(world: World, people: People) -> Consents:
     said = _Statements(world)
     asked = people.in_crm & ~dice.chance("never asked", 0.10, index)
     at_start = people.joined_at + 120
-    mechanism = np.where(people.is_member, 0, np.where(people.has_account, 1, 2))
+    mechanism = np.where(
+        people.is_member,
+        CLUB_SIGN_UP,
+        np.where(people.has_account, WEB_ACCOUNT, NEWSLETTER_FORM),
+    )
     span = 420 * DAY_SECONDS
+    never = np.full(people.size, NEVER)
 
     def answers(purpose: int, channel: int, share: float) -> tuple[Flags, Flags]:
         draw = dice.uniform("consent", index, [purpose], [channel])
@@ -146,7 +160,7 @@ def make_consents(world: World, people: People) -> Consents:
         since, alive = moments.copy(), chosen.copy()
         until = np.where(chosen, moments + life, moments)
         for turn in range(turns):
-            say(alive, since, purpose, channel, GRANTED, how if turn == 0 else 3,
+            say(alive, since, purpose, channel, GRANTED, how if turn == 0 else STORE_FORM,
                 expires_at=since + life)  # fmt: skip
             until = np.where(alive, since + life, until)
             renews = dice.chance("renews", _RENEWAL_RATE, index, [purpose], [channel], [turn])
@@ -178,19 +192,27 @@ def make_consents(world: World, people: People) -> Consents:
     say(yes & german, at_start, MARKETING, EMAIL, PENDING, mechanism)
     email_from = np.where(granted, np.where(german, confirmed_at, at_start), NEVER)
     given_at = np.where(german, confirmed_at, at_start)
-    given_how = np.where(german, 6, mechanism)
+    given_how = np.where(german, DOUBLE_OPT_IN, mechanism)
     email_until = give(granted, given_at, MARKETING, EMAIL, given_how, stop)
     say(no, at_start, MARKETING, EMAIL, DENIED, mechanism)
     # Whoever's consent has run out gets no newsletter whose link could be clicked.
     has_link = by_link & (email_until >= unsubscribed_at)
     unsubscribed_at = np.where(has_link, unsubscribed_at, NEVER)
-    say(in_centre, wish, MARKETING, EMAIL, WITHDRAWN, 4, system=WEBSHOP)
-    say(in_store, wish, MARKETING, EMAIL, WITHDRAWN, 3)
-    say(has_link, unsubscribed_at, MARKETING, EMAIL, WITHDRAWN, 5, system=EMAIL_PLATFORM)
+    say(in_centre, wish, MARKETING, EMAIL, WITHDRAWN, PREFERENCE_CENTRE, system=WEBSHOP)
+    say(in_store, wish, MARKETING, EMAIL, WITHDRAWN, STORE_FORM)
+    say(
+        has_link,
+        unsubscribed_at,
+        MARKETING,
+        EMAIL,
+        WITHDRAWN,
+        UNSUBSCRIBE_LINK,
+        system=EMAIL_PLATFORM,
+    )
     back = leaves & (stop < NEVER) & dice.chance("email again", 0.14, index)
     again = np.where(back, np.minimum(stop, NEVER // 2) + 45 * DAY_SECONDS, NEVER)
     life = _LIFE_DAYS[MARKETING] * DAY_SECONDS
-    say(back, again, MARKETING, EMAIL, GRANTED, 3, expires_at=again + life)
+    say(back, again, MARKETING, EMAIL, GRANTED, STORE_FORM, expires_at=again + life)
 
     yes, no = answers(MARKETING, SMS, 0.30)
     yes &= people.has_phone
@@ -199,7 +221,17 @@ def make_consents(world: World, people: People) -> Consents:
     stop = np.where(stops, later("sms withdrawn at"), NEVER)
     sms_until = give(yes, at_start, MARKETING, SMS, mechanism, stop)
     say(no, at_start, MARKETING, SMS, DENIED, mechanism)
-    say(stops, stop, MARKETING, SMS, WITHDRAWN, 3)
+    say(stops, stop, MARKETING, SMS, WITHDRAWN, STORE_FORM)
+
+    # Whom the channel reaches is asked about it too, and says so once.
+    for channel, share, reached in (
+        (POST, 0.35, people.is_member),
+        (PUSH, 0.55, people.uses_app),
+        (PHONE, 0.06, people.has_phone & people.is_member),
+    ):
+        yes, no = answers(MARKETING, channel, share)
+        give(yes & reached, at_start, MARKETING, channel, mechanism, never)
+        say(no & reached, at_start, MARKETING, channel, DENIED, mechanism)
 
     # Surveys, personalisation, advertising: over all their channels.
     yes, no = answers(SURVEYS, ALL, 0.68)
@@ -208,30 +240,32 @@ def make_consents(world: World, people: People) -> Consents:
     stop = np.where(tired, later("surveys withdrawn at"), NEVER)
     surveys_until = give(yes, at_start, SURVEYS, ALL, mechanism, stop)
     say(no, at_start, SURVEYS, ALL, DENIED, mechanism)
-    say(tired & people.has_account, stop, SURVEYS, ALL, WITHDRAWN, 4, system=WEBSHOP)
-    say(tired & ~people.has_account, stop, SURVEYS, ALL, WITHDRAWN, 3)
+    say(
+        tired & people.has_account, stop, SURVEYS, ALL, WITHDRAWN, PREFERENCE_CENTRE, system=WEBSHOP
+    )
+    say(tired & ~people.has_account, stop, SURVEYS, ALL, WITHDRAWN, STORE_FORM)
 
     yes, no = answers(ADVERTISING, ALL, 0.40)
     ends = yes & people.has_account & dice.chance("advertising withdrawn", 0.08, index)
     stop = np.where(ends, later("advertising withdrawn at"), NEVER)
     give(yes, at_start, ADVERTISING, ALL, mechanism, stop)
     say(no, at_start, ADVERTISING, ALL, DENIED, mechanism)
-    say(ends, stop, ADVERTISING, ALL, WITHDRAWN, 4, system=WEBSHOP)
+    say(ends, stop, ADVERTISING, ALL, WITHDRAWN, PREFERENCE_CENTRE, system=WEBSHOP)
 
     yes, no = answers(PERSONALISATION, ALL, 0.58)
     ends = yes & people.has_account & dice.chance("personalisation withdrawn", 0.04, index)
     say(yes, at_start, PERSONALISATION, ALL, GRANTED, mechanism)
     say(no, at_start, PERSONALISATION, ALL, DENIED, mechanism)
-    say(ends, later("personalisation withdrawn at"), PERSONALISATION, ALL, WITHDRAWN, 4,
-        system=WEBSHOP)  # fmt: skip
+    say(ends, later("personalisation withdrawn at"), PERSONALISATION, ALL, WITHDRAWN,
+        PREFERENCE_CENTRE, system=WEBSHOP)  # fmt: skip
     objects = asked & people.has_account & dice.chance("objects", 0.006, index)
-    say(objects, later("objects at"), ANALYTICS, ALL, DENIED, 4, system=WEBSHOP)
+    say(objects, later("objects at"), ANALYTICS, ALL, DENIED, PREFERENCE_CENTRE, system=WEBSHOP)
 
     # Contradictions: a form keyed in with the very second of an answer on the web.
     torn = asked & people.has_account & dice.chance("contradicts", 0.005, index)
     torn_at = later("contradicts at")
-    say(torn, torn_at, PERSONALISATION, ALL, GRANTED, 3)
-    say(torn, torn_at, PERSONALISATION, ALL, WITHDRAWN, 4, system=WEBSHOP)
+    say(torn, torn_at, PERSONALISATION, ALL, GRANTED, STORE_FORM)
+    say(torn, torn_at, PERSONALISATION, ALL, WITHDRAWN, PREFERENCE_CENTRE, system=WEBSHOP)
 
     return Consents(
         statements=said.finish(),

@@ -39,6 +39,7 @@ CONSENT_HEADER = (
     "samtykke_id;kontakt_id;email;formål;kanal;status;tidspunkt;udløber;kilde;tekstversion\r\n"
 )
 _PURPOSES = ("markedsføring", "undersøgelser", "personalisering", "annoncering", "analyse")
+_CHANNELS = ("e-mail", "sms", "post", "push", "telefon", "")
 _STATUSES = ("givet", "afvist", "trukket tilbage", "afventer")
 _MECHANISMS = (
     "klubtilmelding",
@@ -170,7 +171,8 @@ def consent_lines(
     """Return when each statement in the CRM was made, and its line."""
     said = take(consents.statements, consents.statements["system"] == consent.CRM)
     row, at = said["row"], said["at"]
-    about = said["purpose"] * 12 + said["channel"] * 4 + said["status"]
+    about = said["purpose"] * len(consent.CHANNELS) + said["channel"]
+    about = about * len(consent.STATUSES) + said["status"]
     number = text_column(hexadecimal(world.dice.bits("statement", people.index[row], about, at)))
     # The CRM knows an end for SMS and adverts; the others run out by the company's own rule.
     expires = (said["expires_at"] < NEVER) & (
@@ -183,7 +185,7 @@ def consent_lines(
             identifiers.crm_id.take(pa.array(row)),
             people.emails[0].take(pa.array(row)),
             look_up(_PURPOSES, said["purpose"]),
-            look_up(["e-mail", "sms", ""], said["channel"]),
+            look_up(_CHANNELS, said["channel"]),
             look_up(_STATUSES, said["status"]),
             _stamp(at, with_seconds=True),
             pc.if_else(pa.array(expires), expiry, pa.scalar("")),
