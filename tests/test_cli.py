@@ -1,5 +1,6 @@
 """What `cx` says when something is wrong: one sentence with a remedy, and no traceback."""
 
+import duckdb
 import pytest
 from typer.testing import CliRunner
 
@@ -79,3 +80,39 @@ def test_a_damaged_published_file_is_told_with_its_remedy(cx, tmp_path):
     assert "damaged; `cx run --select serving`" in cx("status", "--data", tmp_path / "data").output
     with pytest.raises(cli.typer.Exit):
         cli._print_kpis(serving / "bi.duckdb")
+
+
+@pytest.mark.parametrize(
+    ("first_day", "title", "value"),
+    [
+        ("2026-10-01", "KPIs of the last whole month", "10"),
+        ("2026-10-02", "KPIs of all days", "30"),
+    ],
+)
+def test_a_month_that_began_before_the_facts_is_not_whole(
+    tmp_path, capsys, first_day, title, value
+):
+    """Contracts are older than the facts, and the running month has not ended."""
+    published = tmp_path / "bi.duckdb"
+    with duckdb.connect(str(published)) as connection:
+        connection.execute(
+            f"""
+            create schema kpis;
+            create schema journey;
+            create schema customer_360;
+            create table kpis.kpi_values as select 'orders' as kpi, 'all' as dimension,
+                'all' as dimension_value, 1 as n, false as is_snapshot, * from (values
+                    (10, 'month', date '2026-10-01'), (20, 'month', date '2026-11-01'),
+                    (30, 'total', null)) as t (value, period_grain, period_start);
+            create table kpis.definitions as
+                select 'orders' as kpi, 'Orders' as title, 'orders' as unit, 1 as position;
+            create table journey.as_of as select date '2026-11-28' as as_of_date;
+            create table journey.touchpoints as from (values ('contract', date '2025-01-01'),
+                ('order', date '{first_day}')) as t (touchpoint_type, event_date);
+            create table customer_360.customers as select 'DKK' as currency_code;
+            """
+        )
+    cli._print_kpis(published)
+    shown = capsys.readouterr().out
+    assert title in shown
+    assert f"{value} orders" in shown
