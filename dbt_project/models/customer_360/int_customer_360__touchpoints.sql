@@ -86,9 +86,13 @@ touchpoints_by_customer as (
                 where touchpoints_by_channel.channel = 'phone'
             ) as bigint
         ) as phone_touchpoint_count_365d,
+        -- Nothing is added up where no contact was digital, and that is a share of 0.
         cast(
-            sum(touchpoints_by_channel.count_365d) filter (
-                where touchpoints_by_channel.is_digital
+            coalesce(
+                sum(touchpoints_by_channel.count_365d) filter (
+                    where touchpoints_by_channel.is_digital
+                ),
+                0
             ) as bigint
         ) as digital_touchpoint_count_365d,
         count(distinct touchpoints_by_channel.channel) filter (
