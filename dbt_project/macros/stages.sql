@@ -24,12 +24,27 @@
 {%- endmacro %}
 
 
-{# Whether a touchpoint is a contact of its own: a report of delivery tells of one that counts. #}
+{#
+    Whether a touchpoint is a contact of its own: a report of delivery tells of one that counts. So
+    does the scan of a card, where scanned_order_id() names an order of the customer.
+#}
 {% macro is_contact() -%}
     (
         touchpoints.touchpoint_type <> 'message'
         or coalesce(touchpoints.event_name not in ('delivered', 'bounced'), true)
     )
+{%- endmacro %}
+
+
+{#
+    The order at whose sale a card was scanned: the scan is no contact of its own where the order is
+    one of the same customer. Only the customers' room knows whose they are.
+#}
+{% macro scanned_order_id() -%}
+    case
+            when touchpoints.touchpoint_type = 'store_visit' and touchpoints.event_name = 'loyalty_scan'
+                then touchpoints.order_id
+        end
 {%- endmacro %}
 
 

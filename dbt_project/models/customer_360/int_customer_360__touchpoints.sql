@@ -11,6 +11,7 @@ touchpoints as (
         touchpoints.is_digital,
         touchpoints.direction = 'inbound' as is_inbound,
         {{ moves_the_customer() }} as is_move,
+        {{ scanned_order_id() }} as scanned_order_id,
         touchpoints.occurred_at,
         touchpoints.event_date,
         date_diff('day', touchpoints.event_date, (select as_of.as_of_date from as_of)) as age_days,
@@ -18,8 +19,27 @@ touchpoints as (
     where touchpoints.event_date <= (select as_of.as_of_date from as_of) and {{ is_contact() }}
 ),
 
+orders as (
+    select
+        orders.order_id,
+        orders.profile_key,
+    from {{ ref("orders") }} as orders
+    where orders.event_date <= (select as_of.as_of_date from as_of)
+),
+
 touched_profiles as (
     select * from {{ ref("int_customer_360__touched_profiles") }}
+),
+
+-- Of the customer and not of the order alone: where another bought, or nobody that is known, the
+-- scan is all that tells of the customer's visit.
+customer_orders as (
+    select
+        touched_profiles.customer_id,
+        orders.order_id,
+    from orders
+    inner join touched_profiles
+        on orders.profile_key = touched_profiles.profile_key
 ),
 
 -- First by profile and channel, which shrinks millions of rows before the map is joined.
@@ -30,6 +50,7 @@ touchpoints_by_channel as (
         touchpoints.is_digital,
         touchpoints.is_inbound,
         touchpoints.is_move,
+        touchpoints.scanned_order_id,
         count(*) filter (where touchpoints.age_days < 30) as count_30d,
         count(*) filter (where touchpoints.age_days < 90) as count_90d,
         count(*) filter (where touchpoints.age_days < 365) as count_365d,
@@ -105,6 +126,11 @@ touchpoints_by_customer as (
     from touchpoints_by_channel
     inner join touched_profiles
         on touchpoints_by_channel.profile_key = touched_profiles.profile_key
+    left join customer_orders
+        on
+            touched_profiles.customer_id = customer_orders.customer_id
+            and touchpoints_by_channel.scanned_order_id = customer_orders.order_id
+    where customer_orders.order_id is null
     group by touched_profiles.customer_id
 ),
 
@@ -121,8 +147,8 @@ last_moments as (
     from touchpoints_by_customer
 ),
 
--- A sale at the till is an order and a scan of the card at the same moment: what leads further
--- counts, then the order. The id makes any other tie come out the same every time.
+-- Of one moment what leads further counts, then the order. The id makes any other tie come out the
+-- same every time.
 -- Read from the table and not from touchpoints: what is read twice is kept whole, ids and all.
 ranked as (
     select
@@ -131,6 +157,7 @@ ranked as (
         touchpoints.channel,
         touchpoints.stage,
         {{ moves_the_customer() }} as is_move,
+        {{ scanned_order_id() }} as scanned_order_id,
         touchpoints.occurred_at,
         row(
             touchpoints.occurred_at,
@@ -162,6 +189,11 @@ last_touchpoints as (
         on
             touched_profiles.customer_id = last_moments.customer_id
             and ranked.occurred_at = last_moments.occurred_at
+    left join customer_orders
+        on
+            touched_profiles.customer_id = customer_orders.customer_id
+            and ranked.scanned_order_id = customer_orders.order_id
+    where customer_orders.order_id is null
     group by last_moments.customer_id
 ),
 

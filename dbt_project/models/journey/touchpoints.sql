@@ -99,7 +99,8 @@ deliveries_shipped as (
         orders.profile_key,
         'delivery' as touchpoint_type,
         'order_shipped' as event_name,
-        if(deliveries.status = 'collected', 'store', 'post') as channel,
+        -- To a store too: what will be collected there has met nobody yet.
+        'post' as channel,
         'outbound' as direction,
         deliveries.shipped_at as occurred_at,
         deliveries.order_id,
