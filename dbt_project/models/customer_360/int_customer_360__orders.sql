@@ -116,7 +116,7 @@ favourite_stores as (
     qualify
         row_number() over (
             partition by kept_orders.customer_id
-            order by count(*) desc, max(kept_orders.event_date) desc, kept_orders.store_id
+            order by count(*) desc, max(kept_orders.ordered_at) desc, kept_orders.store_id
         ) = 1
 ),
 
@@ -130,7 +130,7 @@ favourite_channels as (
     qualify
         row_number() over (
             partition by kept_orders.customer_id
-            order by count(*) desc, max(kept_orders.event_date) desc, kept_orders.channel
+            order by count(*) desc, max(kept_orders.ordered_at) desc, kept_orders.channel
         ) = 1
 ),
 
