@@ -72,9 +72,7 @@ deliveries_by_order as (
                 deliveries.delivered_at is not null
                 or coalesce(deliveries.status = 'failed', false)
             ),
-            max(deliveries.delivered_at) filter (
-                where coalesce(deliveries.status <> 'failed', true)
-            ),
+            max(deliveries.delivered_at),
             null
         ) as delivered_at,
         max(deliveries.promised_delivery_date) as promised_delivery_date,

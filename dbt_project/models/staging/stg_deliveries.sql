@@ -15,7 +15,8 @@ typed as (
         carrier,
         shipped_at,
         promised_delivery_date,
-        delivered_at,
+        -- Carriers date the attempt that failed too; here alone, so that all tables agree.
+        if(lower(trim(status)) = 'failed', null, delivered_at) as delivered_at,
         lower(trim(status)) as status,
         _source,
         _table,
