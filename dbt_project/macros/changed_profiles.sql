@@ -10,18 +10,19 @@
 #}
 
 {# The tables of facts, with the ages in days at which a fact leaves one of the customer's windows;
-   0 is the age at which a fact that was dated ahead begins to count. #}
+   0 is the age at which a fact that was dated ahead begins to count. A delivery counts from its
+   arrival, which is a touchpoint. #}
 {% macro facts_of_customers() -%}
     {{ return({
         'touchpoints': [0, 30, 90, 365],
         'sessions': [0, 30, 90],
         'orders': [0, 90, 365],
-        'order_lines': [],
+        'order_lines': [0],
         'deliveries': [],
-        'returns': [],
+        'returns': [0],
         'contracts': [],
-        'cases': [365],
-        'feedback': [365],
+        'cases': [0, 365],
+        'feedback': [0, 365],
     }) }}
 {%- endmacro %}
 

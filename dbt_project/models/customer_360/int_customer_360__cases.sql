@@ -30,6 +30,7 @@ customer_cases as (
     inner join touched_profiles
         on cases.profile_key = touched_profiles.profile_key
     cross join as_of
+    where cases.event_date <= as_of.as_of_date
 ),
 
 cases_by_customer as (

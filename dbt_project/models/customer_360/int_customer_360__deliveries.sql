@@ -1,11 +1,20 @@
 {{ config(materialized="ephemeral") }}
 
-with deliveries as (
-    select * from {{ ref("deliveries") }}
+with as_of as (
+    select as_of.as_of_date from {{ ref("as_of") }} as as_of
+),
+
+-- By the day of arrival: a parcel that is dated ahead has not arrived, though it was shipped.
+deliveries as (
+    select * from {{ ref("deliveries") }} as deliveries
+    where
+        {{ local_date("deliveries.delivered_at") }}
+        <= (select as_of.as_of_date from as_of)
 ),
 
 returns as (
-    select * from {{ ref("returns") }}
+    select * from {{ ref("returns") }} as returns
+    where returns.event_date <= (select as_of.as_of_date from as_of)
 ),
 
 touched_profiles as (
@@ -22,7 +31,6 @@ customer_deliveries as (
     from deliveries
     inner join touched_profiles
         on deliveries.profile_key = touched_profiles.profile_key
-    where deliveries.delivered_at is not null
 ),
 
 deliveries_by_customer as (

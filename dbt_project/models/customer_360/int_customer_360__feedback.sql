@@ -30,6 +30,7 @@ customer_feedback as (
     inner join touched_profiles
         on feedback.profile_key = touched_profiles.profile_key
     cross join as_of
+    where feedback.event_date <= as_of.as_of_date
 ),
 
 feedback_by_customer as (
