@@ -21,6 +21,11 @@ def spark(query: str) -> str:
             "date_diff('second', a, b)",
             "( UNIX_SECONDS(CAST(`b` AS TIMESTAMP)) - UNIX_SECONDS(CAST(`a` AS TIMESTAMP)) )",
         ),
+        (
+            "(epoch_us(b) - epoch_us(a)) // 1000000",
+            "( UNIX_MICROS(CAST(`b` AS TIMESTAMP)) - UNIX_MICROS(CAST(`a` AS TIMESTAMP)) ) "
+            "DIV 1000000",
+        ),
         ("date_diff('day', a, b)", "CAST(DATEDIFF(`b`, `a`) AS BIGINT)"),
         (r"regexp_full_match(a, 'x\s|y', 'i')", r"RLIKE(`a`, '(?iu)\\A(?:x\\s|y)\\z')"),
         (r"regexp_replace(a, '([0-9])', '0\1', 'g')", "REGEXP_REPLACE(`a`, '([0-9])', '0$1')"),

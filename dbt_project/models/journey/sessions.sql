@@ -226,7 +226,8 @@ sessions as (
         folded.event_count,
         folded.page_view_count,
         folded.product_view_count,
-        date_diff('second', folded.started_at, folded.ended_at) as duration_seconds,
+        -- date_diff would count the seconds that begin between the two.
+        (epoch_us(folded.ended_at) - epoch_us(folded.started_at)) // 1000000 as duration_seconds,
         folded.has_checkout,
         folded.has_order,
         {{ local_date('folded.started_at') }} as event_date,
