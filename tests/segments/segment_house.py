@@ -67,7 +67,8 @@ from (values
     (null, 'product_viewed', 'web_event', '2026-11-20')
 ) as t (profile_key, event_name, touchpoint_type, event_date);
 create table journey.orders (
-    profile_key varchar, event_date date, channel varchar, is_returned boolean, is_refund boolean
+    profile_key varchar, event_date date, channel varchar, is_returned boolean, is_refund boolean,
+    is_cancelled boolean
 );
 create table experience.cases (profile_key varchar, event_date date, is_open boolean);
 create table experience.feedback (

@@ -88,13 +88,15 @@ def test_what_was_watched_chooses_nobody_who_objects_to_analytics():
 def test_what_is_paid_back_over_the_till_is_no_order():
     con = open_house()
     con.execute(
-        "insert into journey.orders values ('ann-mail', '2026-11-19', 'web', false, false), "
-        "('bob-mail', '2026-11-19', 'store', false, true)"
+        "insert into journey.orders values ('ann-mail', '2026-11-19', 'web', false, false, false), "
+        "('bob-mail', '2026-11-19', 'store', false, true, false), "
+        "('dea-mail', '2026-11-19', 'web', false, false, true)"
     )
 
-    assert members(con, {"order": {"within_days": 7}}) == {"ann"}
+    assert members(con, {"order": {"within_days": 7}}) == {"ann", "dea"}
+    assert members(con, {"order": {"within_days": 7, "is_cancelled": False}}) == {"ann"}
     assert members(con, {"order": {"is_refund": True}}) == {"bob"}
-    assert members(con, {"none": [{"order": {}}]}) == {"bob", "cai", "dea"}
+    assert members(con, {"none": [{"order": {}}]}) == {"bob", "cai"}
 
 
 def test_a_day_after_the_last_of_data_is_upcoming_and_not_recent():
