@@ -14,6 +14,7 @@ stores as (
     from {{ ref("stores") }} as stores
 ),
 
+-- The store that hands an order out did not sell it.
 order_facts as (
     select
         'order:' || orders.order_id as fact_id,
@@ -21,7 +22,7 @@ order_facts as (
         stores.country,
     from {{ ref("orders") }} as orders
     left join stores
-        on coalesce(orders.store_id, orders.pickup_store_id) = stores.store_id
+        on orders.store_id = stores.store_id
 ),
 
 case_facts as (
