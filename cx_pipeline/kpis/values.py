@@ -107,11 +107,13 @@ def _insert(query: KpiQuery, kpis: dict[str, Kpi]) -> str:
     else:
         value = f"'{query.dimension}'"
     known = f" and {query.period_column} is not null" if query.period_column else ""
+    # Where goods were only taken back there is an amount and no order that counts; without it the
+    # parts would not add up to the whole.
     selects = [
         f"select '{kpi.name}', '{query.grain}', {period}, '{query.dimension}', {value}, "
         f"{_value(kpi)} as figure, cast({kpi.numerator or 'null'} as double), "
         f"cast({kpi.denominator or 'null'} as double), cast({kpi.n} as bigint) from answer "
-        f"where figure is not null and {kpi.n} > 0{known}"
+        f"where ({kpi.n} > 0 or figure <> 0) and figure is not null{known}"
         for kpi in (kpis[name] for name in query.kpis)
     ]
     union = " union all ".join(selects)

@@ -170,6 +170,27 @@ def test_a_figure_by_month_and_by_the_countries_of_its_facts(values):
     }
 
 
+def test_the_parts_of_the_revenue_add_up_to_it_where_a_store_only_took_goods_back(house, figures):
+    house.execute(
+        "insert into journey.orders values "
+        "('o7', 'k1', date '2026-02-03', 'store', 's3', false, true, -20.00, null, false)"
+    )
+    compute(house, *figures)
+
+    def of_february(kpi: str, dimension: str) -> dict[str, list]:
+        rows = house.execute(
+            "select dimension_value, value, n from kpis.kpi_values where period_grain = 'month' "
+            "and (kpi, dimension, period_start) = ($1, $2, date '2026-02-01')",
+            [kpi, dimension],
+        ).fetchall()
+        return {part: told for part, *told in rows}
+
+    assert of_february("revenue", "store") == {"s2": [18, 2], "s3": [-20, 0]}
+    assert of_february("revenue", "all") == {"all": [-2, 2]}
+    assert set(of_february("orders", "store")) == {"s2"}
+    assert set(of_february("average_order_value", "store")) == {"s2"}
+
+
 def test_campaigns_of_two_platforms_are_two_whatever_their_ids(values):
     assert values("spend", "month", "campaign") == {
         "google/1": (20, None, None, 1),
