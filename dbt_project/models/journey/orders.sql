@@ -42,17 +42,22 @@ lines_by_order as (
     group by order_lines.order_id
 ),
 
+-- Refunds alone tell neither what was paid nor how: the payment itself is missing, unless the
+-- receipt is one for goods taken back.
 payments_by_order as (
     select
         payments.order_id,
         if(
-            bool_and(coalesce(payments.currency_code = orders.currency_code, true)),
+            bool_and(coalesce(payments.currency_code = orders.currency_code, true))
+            and bool_or(payments.amount >= 0 or coalesce(orders.total_amount < 0, false)),
             sum(payments.amount),
             null
         ) as paid_amount,
         arg_max(
             struct_pack(payment_method := payments.payment_method),
             row(payments.amount, payments.payment_id)
+        ) filter (
+            where payments.amount >= 0 or coalesce(orders.total_amount < 0, false)
         ) as largest,
         max(payments.installment_count) as installment_count,
         max(payments._load_id) as _load_id,
