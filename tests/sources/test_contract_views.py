@@ -51,8 +51,11 @@ def _one(site: Site, column: str, value: object, mapping: str, zone: str = "UTC"
         ("2026-01-02 10:00:00 UTC", "Europe/Copenhagen", "2026-01-02 10:00:00"),
         ("2026-01-02 10:00:00.123 UTC", "Europe/Copenhagen", "2026-01-02 10:00:00.123"),
         ("2026-07-02T10:00:00-0330", "Asia/Tokyo", "2026-07-02 13:30:00"),
-        # The night in which the clock goes forward has no 02:30, the one in autumn has it twice.
+        # The night in which the clock goes forward has no 02:30, the one in autumn has it twice:
+        # both are read as winter time.
         ("2026-03-29 02:30:00", "Europe/Copenhagen", "2026-03-29 01:30:00"),
+        ("2025-10-26 02:30:00", "Europe/Copenhagen", "2025-10-26 01:30:00"),
+        ("2025-11-02 01:30:00", "America/New_York", "2025-11-02 06:30:00"),
         ("2025-10-26 01:59:59", "Europe/Copenhagen", "2025-10-25 23:59:59"),
         (" 2026-01-02 10:00:00 ", "UTC", "2026-01-02 10:00:00"),
     ],
