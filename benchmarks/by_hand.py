@@ -653,7 +653,7 @@ favourite_stores as (
     select customer_id, store_id as favourite_store_id
     from aged_orders where store_id is not null group by customer_id, store_id
     qualify row_number() over (
-        partition by customer_id order by count(*) desc, max(event_date) desc, store_id
+        partition by customer_id order by count(*) desc, max(ordered_at) desc, store_id
     ) = 1
 ),
 
@@ -661,7 +661,7 @@ favourite_channels as (
     select customer_id, channel as favourite_order_channel
     from aged_orders group by customer_id, channel
     qualify row_number() over (
-        partition by customer_id order by count(*) desc, max(event_date) desc, channel
+        partition by customer_id order by count(*) desc, max(ordered_at) desc, channel
     ) = 1
 ),
 
@@ -678,8 +678,9 @@ line_sums as (
         count(distinct product_id) as product_count,
         count(distinct category) as category_count,
         count(distinct order_id) filter (where is_replenishable) as replenishable_order_count,
-        arg_max(product_id, (event_date, order_id, product_id)) filter (where is_replenishable)
-            as last_replenishable_product_id,
+        arg_max(product_id, (ordered_at, order_id, line_number, order_line_id)) filter (
+            where is_replenishable
+        ) as last_replenishable_product_id,
         max(event_date) filter (where is_replenishable) as last_replenishable_order_date,
     from customer_lines group by customer_id
 ),
