@@ -576,7 +576,7 @@ def test_only_parcels_that_came_early_are_praised_for_it(year):
         'where "Touchpoint" = \'delivery\' and regexp_matches("Comment", '
         "'før lovet|tidigare än utlovat|früher als versprochen|earlier than promised')"
     )
-    assert len(praised) > 10
+    assert len(praised) > 3
     assert all(delivered[number] for number, _ in praised)
 
 
