@@ -77,6 +77,7 @@ ROWS = {
         ('DK', date '2026-02-03', 'DK', 3, 2), ('unknown', date '2026-02-03', null, 1, 0)
         (customer_count_id, as_of_date, country, customer_count, reachable_count)""",
     "journey.as_of": "(date '2026-02-03') (as_of_date)",
+    "journey.touchpoints": "('order', date '2026-01-01') (touchpoint_type, event_date)",
     "kpis.segment_sizes": """
         ('champions', date '2026-02-03', 'analytics', 7)
         (segment, as_of_date, purpose, member_count)""",
