@@ -120,8 +120,8 @@ def missing_columns(
         return f"`{meant[0]}` is a calculation to SQL; write '\"{meant[0]}\"' to name the column"
     if len(there) == 1 and table.file_format == "csv":
         return (
-            f"each line is one column, {there[0]}; give the table the `delimiter:` that the file "
-            "has, and take away what stands above its header"
+            f"the header is one column, {there[0]}. Give the table the `delimiter:` of the file; "
+            "if that is a title or an error page, export the file again"
         )
     needs = "; ".join(
         f'the column "{name}" is missing, which {", ".join(users)} is made from'

@@ -5,8 +5,8 @@
     },
 ) }}
 
--- What cannot be read may be a refusal, and the consent given before it would stand: here no share
--- is tolerated.
+-- What cannot be read may be a refusal, and the consent given before it would stand. So no share is
+-- tolerated but the whole, by which a source says that nothing of it stops a run.
 with set_aside as (
     select
         quarantine.source_name,
@@ -22,7 +22,12 @@ with set_aside as (
             quarantine.quarantine_id
         ) as one,
     from {{ ref("quarantine") }} as quarantine
-    where not quarantine.is_resolved and quarantine.entity = 'consent_events'
+    inner join {{ source("sources", "quarantine_limits") }} as quarantine_limits
+        on quarantine.source_name = quarantine_limits.source_name
+    where
+        not quarantine.is_resolved
+        and quarantine.entity = 'consent_events'
+        and quarantine_limits.max_share < 1
     group by quarantine.source_name, quarantine.table_name
 ),
 

@@ -222,17 +222,21 @@ def test_a_load_whose_files_are_refused_exceeds_the_limit(landed):
 
 def test_one_statement_of_consent_that_cannot_be_read_fails_a_check(landed):
     """It may be a refusal: the consent given before it would stand."""
+    test = "assert_every_statement_of_consent_is_read"
     with landed.connect() as connection:
         connection.begin()
-        problems = [failures(connection, "assert_every_statement_of_consent_is_read")]
+        connection.execute("delete from sources.quarantine_limits")
+        connection.execute("insert into sources.quarantine_limits values ('crm', 0.05)")
+        problems = [failures(connection, test)]
         connection.execute(
             "insert into staging.quarantine by name select 'q' as quarantine_id, "
             "'crm' as source_name, 'consents' as table_name, 'consent_events' as entity, "
             "'c.csv' as file, 3 as row_number, 'captured_at' as column_name, "
-            "'is empty' as reason, 1 as load_id, "
-            "false as is_resolved"
+            "'is empty' as reason, 1 as load_id, false as is_resolved"
         )
-        problems.append(failures(connection, "assert_every_statement_of_consent_is_read"))
+        problems.append(failures(connection, test))
+        connection.execute("update sources.quarantine_limits set max_share = 1")
+        problems.append(failures(connection, test))
         connection.rollback()
     assert problems == [
         [],
@@ -241,6 +245,7 @@ def test_one_statement_of_consent_that_cannot_be_read_fails_a_check(landed):
             "row 3 (captured_at is empty). Any may be a refusal. Correct the export, or how "
             "sources.yml reads it, and run again."
         ],
+        [],
     ]
 
 

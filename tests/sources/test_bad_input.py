@@ -119,7 +119,7 @@ CASES = [
         b"<!DOCTYPE html>\n<html><body>502 Bad Gateway</body></html>\n",
         0,
         0,
-        "is missing",
+        "an error page",
         is_whole_file=True,
     ),
     Case(

@@ -184,8 +184,8 @@ def test_validate_tells_of_a_file_without_any_record(site: Site, text: str) -> N
 @pytest.mark.parametrize(
     ("email", "header", "said"),
     [
-        ("email", "order_no;email;amount;placed", "each line is one column, order_no;email"),
-        ("email", "Report of May", "take away what stands above its header"),
+        ("email", "order_no;email;amount;placed", "the header is one column, order_no;email"),
+        ("email", "Report of May", "if that is a title"),
         ("e-mail", "order_no,e-mail,amount,placed", "write '\"e-mail\"' to name the column"),
         ("email", "order_no,email,amount,PK\0", "holds a zero byte"),
     ],
