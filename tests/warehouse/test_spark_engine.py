@@ -69,7 +69,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             time.sleep(0.2)
         yield f"sc://127.0.0.1:{port}"
     finally:
-        server.terminate()
+        # Nothing of it is kept, and a session that is still open holds up a polite end.
+        server.kill()
         server.wait(timeout=60)
 
 
