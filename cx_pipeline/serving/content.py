@@ -13,6 +13,7 @@ from datetime import date
 import duckdb
 
 from cx_pipeline.serving.catalogue import OBJECTORS, Table
+from cx_pipeline.warehouse.sql import quoted
 
 SAYS_WHO = (
     r"[^@\s]+(?:@|%40)[\p{L}0-9.-]+\.\p{L}{2,}"
@@ -58,20 +59,15 @@ def existing_columns(con: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]
     return found
 
 
-def identifier(name: str) -> str:
-    """Return a name as SQL reads it, whatever is in it."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def qualified_name(table: Table, database: str | None = None) -> str:
     """Return a table's name in SQL, in the current database if none is named."""
     parts = [database, table.schema, table.name]
-    return ".".join(identifier(part) for part in parts if part)
+    return ".".join(quoted(part) for part in parts if part)
 
 
 def column_list(table: Table) -> str:
     """Return the columns that leave, as SQL lists them."""
-    return ", ".join(identifier(column.name) for column in table.columns)
+    return ", ".join(quoted(column.name) for column in table.columns)
 
 
 def rows_query(table: Table) -> str:
@@ -86,7 +82,7 @@ def rows_query(table: Table) -> str:
         if column.name in conditions
         else name
         for column in table.columns
-        if (name := identifier(column.name))
+        if (name := quoted(column.name))
     )
     return f"select {columns} from {qualified_name(table)} where {table.rows}"
 

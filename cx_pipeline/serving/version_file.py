@@ -25,13 +25,13 @@ from cx_pipeline.serving.content import (
     Days,
     changed_days,
     column_list,
-    identifier,
     qualified_name,
     rows_query,
     slices_of,
 )
 from cx_pipeline.settings import Settings
 from cx_pipeline.warehouse.session import set_limits
+from cx_pipeline.warehouse.sql import quoted, text_literal
 
 STORAGE_VERSION = "v1.0.0"
 """Measured: a file in DuckDB 2.0's own format is refused by 1.2 to 1.5, which BI tools bundle;
@@ -73,15 +73,11 @@ class Plan:
         return changed_days(known, self.contents[table.key])
 
 
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
 def read_version(path: Path) -> Current | None:
     """Return what a version says it holds; None if it cannot be read."""
     try:
         with duckdb.connect() as reader:
-            reader.execute(f"attach {_text(str(path))} as published (read_only)")
+            reader.execute(f"attach {text_literal(str(path))} as published (read_only)")
             (row,) = reader.execute(
                 "select version, content_hash, written_afresh_at from published.publication.version"
             ).fetchall()
@@ -112,7 +108,8 @@ def write_version(con: duckdb.DuckDBPyConnection, path: Path, plan: Plan) -> Non
         PublicationError: A value looks like an e-mail address or phone number.
     """
     con.execute(
-        f"attach {_text(str(path))} as publication_file (storage_version '{STORAGE_VERSION}')"
+        f"attach {text_literal(str(path))} as publication_file "
+        f"(storage_version '{STORAGE_VERSION}')"
     )
     try:
         con.execute("begin transaction")
@@ -131,17 +128,17 @@ def write_version(con: duckdb.DuckDBPyConnection, path: Path, plan: Plan) -> Non
 def _fill(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     file = "publication_file"
     for schema in sorted({table.schema for table in plan.tables} | {"publication"}):
-        con.execute(f"create schema if not exists {file}.{identifier(schema)}")
+        con.execute(f"create schema if not exists {file}.{quoted(schema)}")
     for schema, name in con.execute(
         "select schema_name, view_name from duckdb_views() where not internal "
         "and database_name = $1",
         [file],
     ).fetchall():
-        con.execute(f"drop view {file}.{identifier(schema)}.{identifier(name)}")
+        con.execute(f"drop view {file}.{quoted(schema)}.{quoted(name)}")
     stay = {key for key, content in plan.contents.items() if not content.view}
     for key in (plan.base.contents if plan.base else {}).keys() - stay:
         schema, name = key.split(".", 1)
-        con.execute(f"drop table if exists {file}.{identifier(schema)}.{identifier(name)}")
+        con.execute(f"drop table if exists {file}.{quoted(schema)}.{quoted(name)}")
     for table in plan.tables:
         days = plan.days_to_write(table)
         if table.key not in stay or days == ():
@@ -164,7 +161,7 @@ def _rewrite(con: duckdb.DuckDBPyConnection, table: Table) -> None:
     con.execute(f"create or replace table {name} as {rows_query(table)}")
     _refuse_personal_values(con, table, name)
     for target, description in _comments(table, "table").items():
-        con.execute(f"comment on {target} is {_text(description)}")
+        con.execute(f"comment on {target} is {text_literal(description)}")
 
 
 def _write_difference(
@@ -225,7 +222,7 @@ def _create_views(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
                 if plan.days_to_write(table) is None:
                     _refuse_personal_values(file, table, name)
                 for target, description in _comments(table, "view").items():
-                    file.execute(f"comment on {target} is {_text(description)}")
+                    file.execute(f"comment on {target} is {text_literal(description)}")
     finally:
         file.close()
 
@@ -273,7 +270,7 @@ def _fill_publication(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
         },
     )
     for target, description in _PUBLICATION_COMMENTS.items():
-        con.execute(f"comment on {target} is {_text(description)}")
+        con.execute(f"comment on {target} is {text_literal(description)}")
 
 
 _PUBLICATION_COMMENTS = {
@@ -314,7 +311,7 @@ _PUBLICATION_COMMENTS = {
 def _comments(table: Table, kind: str) -> dict[str, str]:
     name = qualified_name(table, "publication_file")
     return {f"{kind} {name}": table.description} | {
-        f"column {name}.{identifier(column.name)}": column.description for column in table.columns
+        f"column {name}.{quoted(column.name)}": column.description for column in table.columns
     }
 
 
@@ -324,7 +321,7 @@ def _refuse_personal_values(con: duckdb.DuckDBPyConnection, table: Table, rows: 
     Tags say what a column should hold; this looks at what it holds.
     """
     texts = {
-        column: identifier(column) if kind == "VARCHAR" else f"{identifier(column)}::varchar"
+        column: quoted(column) if kind == "VARCHAR" else f"{quoted(column)}::varchar"
         for column, kind in con.execute(
             "select column_name, column_type "
             f"from (describe {rows}) where column_type in ('VARCHAR', 'VARCHAR[]')"

@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 
 from cx_pipeline.sources.config import EntityMapping, TableConfig
+from cx_pipeline.warehouse.sql import text_literal
 
 ROW_TYPES = {
     "_file": "varchar",
@@ -29,16 +30,6 @@ _MISSING = (
     re.compile(r'Referenced column "(?P<name>(?:[^"]|"")*)" not found'),
     re.compile(r'does not have a column named "(?P<name>(?:[^"]|"")*)"'),
 )
-
-
-def quoted(name: str) -> str:
-    """Return an identifier as SQL wants it written."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def text_literal(value: str) -> str:
-    """Return a SQL text literal."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 def bracketed(sql: str) -> str:

@@ -10,9 +10,10 @@ aside. Casts that cannot fail are not checked.
 import re
 from dataclasses import dataclass
 
-from cx_pipeline.sources.binding import bracketed, quoted, text_literal
+from cx_pipeline.sources.binding import bracketed
 from cx_pipeline.sources.config import ColumnMapping
 from cx_pipeline.sources.contract import Column
+from cx_pipeline.warehouse.sql import quoted, text_literal
 
 MAY_LIE_AHEAD = {"expires_at"}
 """Times that are plans. Every other time is a fact, and no fact lies in the future."""

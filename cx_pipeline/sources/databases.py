@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from cx_pipeline.sources.files import SourceUnreachableError
+from cx_pipeline.warehouse.sql import quoted
 
 _BATCH_ROWS = 65_536
 
@@ -168,7 +169,7 @@ class _Sqlite:
         return pa.RecordBatchReader.from_batches(reader.schema, _without_first_row(reader, cursor))
 
     def quoted(self, name: str) -> str:
-        return _double_quoted(name)
+        return quoted(name)
 
 
 class _PostgreSql:
@@ -201,7 +202,7 @@ class _PostgreSql:
         return cursor.fetch_record_batch()
 
     def quoted(self, name: str) -> str:
-        return _double_quoted(name)
+        return quoted(name)
 
     def _money(self, relation: str, schema: pa.Schema) -> set[str]:
         """Return the columns of type money, which Arrow gets as a whole number of cents."""
@@ -285,10 +286,6 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 def _condition(where: str) -> str:
     return f" where {where}" if where else ""
-
-
-def _double_quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,12 +13,13 @@ from pathlib import Path
 import duckdb
 
 from cx_pipeline.settings import Settings
-from cx_pipeline.sources.binding import NO_ROW, missing_columns, quoted, text_literal
+from cx_pipeline.sources.binding import NO_ROW, missing_columns
 from cx_pipeline.sources.config import SourceConfig, TableConfig, expanded
 from cx_pipeline.sources.files import FileRefusedError, InputFile, find_files, prepare
 from cx_pipeline.sources.lake import Entry, Harvest, LandedFile, RefusedFile, RejectedRow
 from cx_pipeline.sources.readers import FileCount, Landed, Reader
 from cx_pipeline.warehouse.company import is_out_of_space
+from cx_pipeline.warehouse.sql import quoted, text_literal
 
 
 def files_of(source: SourceConfig, table: TableConfig, settings: Settings) -> list[InputFile]:

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 import duckdb
 
 from cx_pipeline.settings import Settings
-from cx_pipeline.sources.binding import text_literal
 from cx_pipeline.sources.config import SourceConfig, TableConfig, load_sources, without_secrets
 from cx_pipeline.sources.databases import QueryError
 from cx_pipeline.sources.file_landing import (
@@ -42,6 +41,7 @@ from cx_pipeline.sources.query_landing import new_rows
 from cx_pipeline.sources.raw_views import clash_with_earlier
 from cx_pipeline.warehouse.company import is_out_of_space
 from cx_pipeline.warehouse.config_files import ConfigError
+from cx_pipeline.warehouse.sql import text_literal
 
 _log = logging.getLogger(__name__)
 

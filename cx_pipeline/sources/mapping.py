@@ -21,15 +21,14 @@ from cx_pipeline.sources.binding import (
     bracketed,
     expressions_of,
     missing_column,
-    quoted,
     short,
-    text_literal,
 )
 from cx_pipeline.sources.casting import Cast, NotConvertibleError, cast_column, is_risky
 from cx_pipeline.sources.config import EntityMapping, SourceConfig, TableConfig, sources_path
 from cx_pipeline.sources.contract import Entity
 from cx_pipeline.sources.lake import Entry, Lake
 from cx_pipeline.warehouse.config_files import ConfigError, Location, config_error
+from cx_pipeline.warehouse.sql import quoted, text_literal
 
 
 @dataclass(frozen=True)

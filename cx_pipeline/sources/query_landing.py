@@ -21,7 +21,7 @@ import pyarrow as pa
 from sqlalchemy.engine import make_url
 
 from cx_pipeline.settings import Settings
-from cx_pipeline.sources.binding import bracketed, column_types, quoted, text_literal
+from cx_pipeline.sources.binding import bracketed, column_types
 from cx_pipeline.sources.config import RESERVED_COLUMNS, SourceConfig, TableConfig, expanded
 from cx_pipeline.sources.databases import Database, QueryError, open_database
 from cx_pipeline.sources.files import SourceUnreachableError
@@ -34,6 +34,7 @@ from cx_pipeline.sources.lake import (
     Watermark,
     sha256_of,
 )
+from cx_pipeline.warehouse.sql import quoted, text_literal
 
 OVERLAP = timedelta(hours=1)
 """How far before the last landed cursor value a table is read again: a row whose transaction

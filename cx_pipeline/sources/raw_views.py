@@ -14,17 +14,11 @@ from pathlib import Path
 
 import duckdb
 
-from cx_pipeline.sources.binding import (
-    NO_ROW,
-    ROW_COLUMNS,
-    bind_error,
-    expressions_of,
-    quoted,
-    text_literal,
-)
+from cx_pipeline.sources.binding import NO_ROW, ROW_COLUMNS, bind_error, expressions_of
 from cx_pipeline.sources.casting import as_text
 from cx_pipeline.sources.config import SourcesConfig, TableConfig
 from cx_pipeline.sources.lake import Entry, Lake, Part
+from cx_pipeline.warehouse.sql import quoted, text_literal
 
 _WHOLE_TYPES = re.compile(r"U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)")
 

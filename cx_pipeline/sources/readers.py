@@ -22,12 +22,13 @@ import duckdb
 import pyarrow.parquet as pq
 from pyarrow import ArrowException
 
-from cx_pipeline.sources.binding import column_types, text_literal
+from cx_pipeline.sources.binding import column_types
 from cx_pipeline.sources.config import RESERVED_COLUMNS, TableConfig
 from cx_pipeline.sources.csv_repair import OPEN_QUOTE, line_count, repair
 from cx_pipeline.sources.files import FileRefusedError, InputFile
 from cx_pipeline.sources.lake import PartMade, RejectedRow
 from cx_pipeline.warehouse.company import is_out_of_space
+from cx_pipeline.warehouse.sql import text_literal
 
 OWN_PART_BYTES = 32 << 20
 """A file from this size on gets a part of its own: its rows need no second pass for their

@@ -11,10 +11,11 @@ from typing import Any
 import duckdb
 
 from cx_pipeline.settings import Settings
-from cx_pipeline.sources.binding import ROW_COLUMNS, bracketed, quoted, short, text_literal
+from cx_pipeline.sources.binding import ROW_COLUMNS, bracketed, short
 from cx_pipeline.sources.config import SourceConfig, sources_path
 from cx_pipeline.sources.lake import Entry
 from cx_pipeline.warehouse.config_files import config_error, did_you_mean
+from cx_pipeline.warehouse.sql import quoted, text_literal
 
 
 def query_relation(

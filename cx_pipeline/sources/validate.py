@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 
 from cx_pipeline.settings import Settings
-from cx_pipeline.sources.binding import NO_ROW, missing_columns, quoted, text_literal
+from cx_pipeline.sources.binding import NO_ROW, missing_columns
 from cx_pipeline.sources.config import (
     SourceConfig,
     SourcesConfig,
@@ -34,6 +34,7 @@ from cx_pipeline.sources.readers import NO_RECORD, Reader, name_fault
 from cx_pipeline.sources.reference import reference_tables
 from cx_pipeline.sources.table_queries import check_query, query_relation
 from cx_pipeline.warehouse.config_files import ConfigError, Location, config_error
+from cx_pipeline.warehouse.sql import quoted, text_literal
 
 _SAMPLE_RECORDS = 10_000
 

@@ -41,6 +41,7 @@ from cx_pipeline.warehouse.session import (
     normalise_phone,
     process_temp_dir,
 )
+from cx_pipeline.warehouse.sql import text_literal
 
 if not (find_spec("pyspark") and find_spec("dbt.adapters.spark")):
     raise EngineMissingError(
@@ -103,7 +104,7 @@ class SparkEngine:
         for room, table, version in _tables(_folder(settings)):
             is_shown = str(version) in shown.get((room, table), "")
             if room != "sources" and (room, table) not in own and not is_shown:
-                files = _text(str(version / "*.parquet"))
+                files = text_literal(str(version / "*.parquet"))
                 described = connection.execute(
                     f"describe select * from read_parquet({files})"
                 ).fetchall()
@@ -223,10 +224,6 @@ def _folder(settings: Settings) -> Path:
     return settings.data_dir / "spark"
 
 
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
 def _spark_text(value: str) -> str:
     """Return what stands between the quotes of a text of Spark's."""
     return value.replace("\\", "\\\\").replace("'", "\\'")
@@ -329,7 +326,8 @@ def _copy(connection: duckdb.DuckDBPyConnection, table: str, path: Path, rows: s
     )
     aside = path.with_name(f".{path.name}")
     connection.execute(
-        f"copy (select {columns} from {table} {rows}) to {_text(str(aside))} (format parquet)"
+        f"copy (select {columns} from {table} {rows}) "
+        f"to {text_literal(str(aside))} (format parquet)"
     )
     aside.rename(path)
 
