@@ -14,12 +14,12 @@ import pytest
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
 from cx_pipeline.settings import DBT_PROJECT_DIR, load_settings
-from cx_pipeline.warehouse.session import (
+from cx_pipeline.warehouse.phone_numbers import (
     _parsed_phone,
     normalise_phone,
     plain_phone_pattern,
-    prepare_connection,
 )
+from cx_pipeline.warehouse.session import prepare_connection
 from tests.journey.landed_sources import ENTITIES, LandedSources
 
 MODELS = (

@@ -34,11 +34,11 @@ from cx_pipeline.settings import Settings, environment_value
 from cx_pipeline.warehouse.engine import EngineMissingError
 from cx_pipeline.warehouse.engine.spark_sql import translate
 from cx_pipeline.warehouse.fingerprint import rules_hash
+from cx_pipeline.warehouse.phone_numbers import normalise_phone
 from cx_pipeline.warehouse.session import (
     ROOMS,
     connect,
     identity_secret,
-    normalise_phone,
     process_temp_dir,
 )
 from cx_pipeline.warehouse.sql import text_literal

@@ -28,7 +28,7 @@
 {#
     E.164, else null. A number that is plain already passes on DuckDB: normalise_phone is Python and
     costs 2 microseconds a row there, 15 if it must parse, the pattern 0.1. Which numbers are plain,
-    warehouse/session.py says. Spark runs the function over all rows of a batch, plain or not.
+    warehouse/phone_numbers.py says. Spark runs the function over all rows of a batch, plain or not.
 #}
 {% macro normalised_phone() -%}
     {{ return(adapter.dispatch('normalised_phone')()) }}
