@@ -54,8 +54,12 @@ HISTORIES = {
     "consent.consent_log",
     "identity.id_changes",
     "identity.resolved_evidence",
+    # Whom the last run touched, and on which day each row was built; customers is compared.
     "customer_360.int_customer_360__touched_profiles",
-    # Says of each row on which day it was built; customers is compared.
+    "customer_360.int_customer_360__orders",
+    "customer_360.int_customer_360__products",
+    "customer_360.int_customer_360__reach",
+    "customer_360.int_customer_360__touchpoints",
     "customer_360.customers_as_built",
     "segments.memberships",
 }

@@ -26,7 +26,9 @@ SCRIPT_NODES = {
     *("stg_message_events", "stg_cases", "stg_survey_responses", "stg_store_visits"),
     *("stg_identifier_sightings", "identifiers", "id_edges", "customer_identities"),
     *("touchpoints", "sessions", "orders", "customer_profiles"),
-    *("int_customer_360__touched_profiles", "customers_as_built"),
+    *("int_customer_360__touched_profiles", "int_customer_360__orders"),
+    *("int_customer_360__products", "int_customer_360__reach"),
+    *("int_customer_360__touchpoints", "customers_as_built"),
 }
 """The models that do what the scripts of the peers do too; with them goes identity's Python."""
 

@@ -1,3 +1,8 @@
+{#
+    The four largest of the steps below are tables of the customers that a run touches. In one query
+    all steps hold their hash tables at once: 5.7 GB for 500,000 customers, with the four built before
+    it 2.5 GB.
+#}
 {{
     config(
         materialized="incremental",

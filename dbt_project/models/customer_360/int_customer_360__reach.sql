@@ -1,5 +1,3 @@
-{{ config(materialized="ephemeral") }}
-
 with customer_xref as (
     select
         customer_xref.profile_key,

@@ -1,5 +1,3 @@
-{{ config(materialized="ephemeral") }}
-
 with as_of as (
     select as_of.as_of_date from {{ ref("as_of") }} as as_of
 ),
