@@ -4,6 +4,7 @@ Some sessions are logged in, some take place on a family's tablet or a store's k
 Keeps out: who comes when (that is `sessions`), and the orders themselves.
 """
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,18 +78,21 @@ _REFERRERS = (
     "https://www.amazon.com/",
     "https://www.bing.com/",
 )
-_SOURCES = (
+_CAMPAIGN_OF_SOURCE: tuple[dict[str, str], ...] = (
     *[
-        (
-            {"meta": "facebook", "google": "google", "amazon": "amazon"}[campaign.platform],
-            "paid_social" if campaign.platform == "meta" else "cpc",
-            campaign.name,
-        )
+        {
+            "id": campaign.campaign_id,
+            "source": {"meta": "facebook", "google": "google", "amazon": "amazon"}[
+                campaign.platform
+            ],
+            "medium": "paid_social" if campaign.platform == "meta" else "cpc",
+            "name": campaign.name,
+        }
         for campaign in CAMPAIGNS
     ],
-    ("", "", ""),
-    ("newsletter", "email", "newsletter"),
-    ("", "", ""),
+    {},
+    {"source": "newsletter", "medium": "email", "name": "newsletter"},
+    {},
 )
 _REFERRER_OF_SOURCE = np.array(
     [*[{"meta": 2, "google": 1, "amazon": 3}[c.platform] for c in CAMPAIGNS], 1, 0, 0]
@@ -208,8 +212,8 @@ def export_web(
         f'"device":{{"type":"{device_type}"' for device_type in _DEVICE_TYPES
     ]  # fmt: skip
     campaign_text = [
-        f',"campaign":{{"source":"{s}","medium":"{m}","name":"{n}"}}' if s else ""
-        for s, m, n in _SOURCES
+        ',"campaign":' + json.dumps(campaign, separators=(",", ":")) if campaign else ""
+        for campaign in _CAMPAIGN_OF_SOURCE
     ]
     context = join_text(
         look_up(contexts, device),

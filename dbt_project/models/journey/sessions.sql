@@ -194,6 +194,7 @@ first_events as (
             {
                 'landing_url': web_events.page_url,
                 'referrer': web_events.referrer,
+                'utm_id': web_events.utm_id,
                 'utm_source': web_events.utm_source,
                 'utm_medium': web_events.utm_medium,
                 'utm_campaign': web_events.utm_campaign,
@@ -217,6 +218,7 @@ sessions as (
         folded.profile_key,
         first_events.landing.landing_url,
         first_events.landing.referrer,
+        first_events.landing.utm_id,
         first_events.landing.utm_source,
         first_events.landing.utm_medium,
         first_events.landing.utm_campaign,

@@ -185,7 +185,7 @@ web_events as (
         occurred_at,
         order_id,
         product_id,
-        utm_campaign as campaign_id,
+        coalesce(utm_id, utm_campaign) as campaign_id,
         _source as source_name,
         _load_id,
     from {{ ref('stg_web_events') }}

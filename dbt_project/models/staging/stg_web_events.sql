@@ -17,6 +17,7 @@ normalised as (
         -- The rest can hold anything, such as ?email=; campaigns come as utm columns.
         split_part(split_part(page_url, '?', 1), '#', 1) as page_url,
         split_part(split_part(referrer, '?', 1), '#', 1) as referrer,
+        utm_id,
         utm_source,
         utm_medium,
         utm_campaign,
