@@ -35,8 +35,10 @@ class Database(Protocol):
     def column_names(self, relation: str) -> list[str]:
         """Return the columns of a table or of a select in brackets."""
 
-    def stream(self, relation: str, where: str) -> pa.RecordBatchReader:
-        """Return all columns of the rows that a condition picks; '' picks all."""
+    def stream(
+        self, relation: str, where: str = "", limit: int | None = None
+    ) -> pa.RecordBatchReader:
+        """Return all columns of the rows that a condition picks, or of `limit` of them."""
 
     def quoted(self, name: str) -> str:
         """Return a table's or column's name as the database wants it written."""
@@ -153,7 +155,9 @@ class _Sqlite:
             raise QueryError(_first_line(error)) from None
         return [column[0] for column in cursor.description]
 
-    def stream(self, relation: str, where: str) -> pa.RecordBatchReader:
+    def stream(
+        self, relation: str, where: str = "", limit: int | None = None
+    ) -> pa.RecordBatchReader:
         names = [self.quoted(name) for name in self.column_names(relation)]
         columns = ", ".join(f"cast({name} as text) as {name}" for name in names)
         # Open for as long as the connection: a cursor that is forgotten ends its stream.
@@ -162,9 +166,8 @@ class _Sqlite:
         # The driver takes a column's type from its first rows, and an empty value for a number:
         # a row of texts goes ahead, and is dropped again.
         ahead = ", ".join(f"'' as {name}" for name in names)
-        cursor.execute(
-            f"select {ahead} union all select {columns} from {relation}{_condition(where)}"
-        )
+        rows = f"select {columns} from {relation}{_condition(where)}{_limited(limit)}"
+        cursor.execute(f"select {ahead} union all select * from ({rows})")
         reader = cursor.fetch_record_batch()
         return pa.RecordBatchReader.from_batches(reader.schema, _without_first_row(reader, cursor))
 
@@ -186,7 +189,9 @@ class _PostgreSql:
     def column_names(self, relation: str) -> list[str]:
         return self._schema(relation).names
 
-    def stream(self, relation: str, where: str) -> pa.RecordBatchReader:
+    def stream(
+        self, relation: str, where: str = "", limit: int | None = None
+    ) -> pa.RecordBatchReader:
         schema = self._schema(relation)
         money = self._money(relation, schema)
         columns = []
@@ -198,7 +203,8 @@ class _PostgreSql:
                 columns.append(name if _is_plain(item.type) else f"{name}::text as {name}")
         # Open for as long as the connection: a cursor that is forgotten ends its stream.
         cursor = self._open_things.enter_context(self._connection.cursor())
-        cursor.execute(f"select {', '.join(columns)} from {relation}{_condition(where)}")
+        rows = f"select {', '.join(columns)} from {relation}{_condition(where)}"
+        cursor.execute(rows + _limited(limit))
         return cursor.fetch_record_batch()
 
     def quoted(self, name: str) -> str:
@@ -231,22 +237,20 @@ class _AnyOther:
         self._connection = connection.execution_options(stream_results=True)
 
     def column_names(self, relation: str) -> list[str]:
-        return list(self._connection.execute(self._select(relation, "1 = 0")).keys())
+        return list(self._connection.execute(_select(relation, "1 = 0")).keys())
 
-    def stream(self, relation: str, where: str) -> pa.RecordBatchReader:
+    def stream(
+        self, relation: str, where: str = "", limit: int | None = None
+    ) -> pa.RecordBatchReader:
         schema = pa.schema([(name, pa.string()) for name in self.column_names(relation)])
-        chunks = self._connection.execute(self._select(relation, where)).partitions(_BATCH_ROWS)
+        rows = self._connection.execute(_select(relation, where).limit(limit))
+        chunks = rows.partitions(_BATCH_ROWS)
         return pa.RecordBatchReader.from_batches(
             schema, (_as_text(chunk, schema) for chunk in chunks)
         )
 
     def quoted(self, name: str) -> str:
         return self._connection.dialect.identifier_preparer.quote(name)
-
-    def _select(self, relation: str, where: str) -> sqlalchemy.TextClause:
-        # A colon would be taken for the start of a parameter.
-        sql = f"select * from {relation}{_condition(where)}"
-        return sqlalchemy.text(sql.replace(":", "\\:"))
 
 
 def _without_first_row(reader: pa.RecordBatchReader, cursor: Any) -> Iterator[pa.RecordBatch]:
@@ -286,6 +290,19 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 def _condition(where: str) -> str:
     return f" where {where}" if where else ""
+
+
+def _limited(limit: int | None) -> str:
+    return "" if limit is None else f" limit {limit}"
+
+
+def _select(relation: str, where: str) -> sqlalchemy.Select:
+    """Return a select of which SQLAlchemy knows how the database writes a limit."""
+    # A colon would be taken for the start of a parameter.
+    rows, condition = (
+        sqlalchemy.text(sql.replace(":", "\\:")) for sql in (relation, where or "1 = 1")
+    )
+    return sqlalchemy.select(sqlalchemy.text("*")).select_from(rows).where(condition)
 
 
 def _first_line(error: BaseException) -> str:

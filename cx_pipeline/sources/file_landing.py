@@ -17,7 +17,8 @@ from cx_pipeline.sources.binding import NO_ROW, missing_columns
 from cx_pipeline.sources.config import SourceConfig, TableConfig, expanded
 from cx_pipeline.sources.files import FileRefusedError, InputFile, find_files, prepare
 from cx_pipeline.sources.lake import Entry, Harvest, LandedFile, RefusedFile, RejectedRow
-from cx_pipeline.sources.readers import FileCount, Landed, Reader
+from cx_pipeline.sources.parts import FileCount, Landed
+from cx_pipeline.sources.readers import Reader
 from cx_pipeline.warehouse.company import is_out_of_space
 from cx_pipeline.warehouse.sql import quoted, text_literal
 
@@ -162,7 +163,7 @@ def _read(reader: Reader, files: Sequence[InputFile]) -> Landed:
     groups: dict[tuple[str, ...], list[InputFile]] = {}
     for file in files:
         try:
-            groups.setdefault(reader.columns(file), []).append(file)
+            groups.setdefault(reader.format.columns(file), []).append(file)
         except FileRefusedError as error:
             everything.refused[file.name] = str(error)
         except OSError as error:
@@ -185,4 +186,4 @@ def _missing_columns(reader: Reader, columns: tuple[str, ...], sample: InputFile
         rows = f"select * from read_parquet([{text_literal(str(sample.plain_path))}])"
     else:
         rows = "select " + ", ".join(f"null::varchar as {quoted(name)}" for name in columns)
-    return missing_columns(reader.connection, table, f"(select *, {NO_ROW} from ({rows}))")
+    return missing_columns(reader.parts.connection, table, f"(select *, {NO_ROW} from ({rows}))")

@@ -61,7 +61,7 @@ def entity_select(connection: duckdb.DuckDBPyConnection, settings: Settings, ite
     Raises:
         ConfigError: An expression does not compile or has a type that cannot be converted.
     """
-    casts = casts_of(connection, settings, item)
+    casts = _casts(connection, settings, item)
     grouped = [bracketed(expression) for expression in item.mapping.group_by]
     givens = [f"{cast.given} as {quoted(cast.given_name)}" for cast in casts]
     if grouped:
@@ -103,7 +103,7 @@ from (
 )"""
 
 
-def casts_of(connection: duckdb.DuckDBPyConnection, settings: Settings, item: Mapped) -> list[Cast]:
+def _casts(connection: duckdb.DuckDBPyConnection, settings: Settings, item: Mapped) -> list[Cast]:
     """Find each expression's type, and from it how it becomes the contract's column.
 
     Raises:
@@ -280,7 +280,7 @@ def try_expressions(
         fresh = sorted(loads - {row[0] for row in rows})
         if not fresh:
             continue
-        _try_on_rows(connection, settings, item, fresh)
+        try_on_rows(connection, settings, item, fresh)
         connection.execute(
             "insert into sources.tried_mappings select $1, unnest($2)", [mapping, fresh]
         )
@@ -290,12 +290,17 @@ def try_expressions(
     )
 
 
-def _try_on_rows(
+def try_on_rows(
     connection: duckdb.DuckDBPyConnection,
     settings: Settings,
     item: Mapped,
     loads: Sequence[int],
 ) -> None:
+    """Run a mapping's expressions that may raise over the rows of some loads.
+
+    Raises:
+        ConfigError: One raises.
+    """
     mapping = item.mapping
     of_loads = f"where _load_id in ({', '.join(map(str, loads))})"
     counted = of_loads + (f" and {bracketed(mapping.where)}" if mapping.where else "")

@@ -85,7 +85,7 @@ def new_rows(
     with open_database(url, settings.config_dir) as database:
         relation = relation_of(database, table_name, table)
         names = database.column_names(relation)
-        _check_names(names, table)
+        check_names(names, table)
         where = _since(database, make_url(url).get_backend_name(), table, watermark)
         broken: list[Exception] = []
         stream = database.stream(relation, where)
@@ -135,7 +135,12 @@ def relation_of(database: Database, table_name: str, table: TableConfig) -> str:
     return ".".join(database.quoted(piece) for piece in (table.table or table_name).split("."))
 
 
-def _check_names(names: Sequence[str], table: TableConfig) -> None:
+def check_names(names: Sequence[str], table: TableConfig) -> None:
+    """Check that the columns of a database's table can land.
+
+    Raises:
+        QueryError: They cannot, or the cursor is none of them.
+    """
     lowered = [name.lower() for name in names]
     repeated = next((name for name in names if lowered.count(name.lower()) > 1), None)
     if repeated:

@@ -1,20 +1,22 @@
 """Config and sources checked before any run, so that a run does not find it out half-way.
 
-Reads:     sources.yml, purposes.yml, journey_stages.yml, company.yml; of each table the first and
-           the last file, or the columns of the database table
-Keeps out: the rows; what is wrong with them the run sets aside and tells
+Reads:     sources.yml, purposes.yml, journey_stages.yml, company.yml; of each table the first rows
+           of its first and its last file, or of the database table
+Keeps out: single bad rows, which the run sets aside and tells
 """
 
 import difflib
+import itertools
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 
 from cx_pipeline.settings import Settings
-from cx_pipeline.sources.binding import NO_ROW, missing_columns
+from cx_pipeline.sources.binding import ROW_COLUMNS, missing_columns
 from cx_pipeline.sources.config import (
     SourceConfig,
     SourcesConfig,
@@ -28,47 +30,39 @@ from cx_pipeline.sources.contract import entity_contract
 from cx_pipeline.sources.databases import QueryError, open_database
 from cx_pipeline.sources.file_landing import files_of
 from cx_pipeline.sources.files import FileRefusedError, SourceUnreachableError, make_readable
-from cx_pipeline.sources.mapping import Mapped, casts_of, with_absent_keys
-from cx_pipeline.sources.query_landing import relation_of
-from cx_pipeline.sources.readers import NO_RECORD, Reader, name_fault
+from cx_pipeline.sources.mapping import Mapped, entity_select, try_on_rows, with_absent_keys
+from cx_pipeline.sources.query_landing import check_names, relation_of
+from cx_pipeline.sources.readers import Reader
 from cx_pipeline.sources.reference import reference_tables
 from cx_pipeline.sources.table_queries import check_query, query_relation
+from cx_pipeline.warehouse.company import Quarantine, read_company
 from cx_pipeline.warehouse.config_files import ConfigError, Location, config_error
-from cx_pipeline.warehouse.sql import quoted, text_literal
 
-_SAMPLE_RECORDS = 10_000
+_SAMPLE_ROWS = 10_000
+"""Of each file: their casts take hundredths of a second, and a wrong format fails on all."""
 
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong, with its place and what to do."""
-
-    message: str
-
-    def __str__(self) -> str:
-        return self.message
+_SAMPLE_LOAD = 1
+_TOLD_REASONS = 3
 
 
-def validate(settings: Settings) -> list[Problem]:
+def validate(settings: Settings) -> list[str]:
     """Return what is wrong with the config and the sources; an empty list when nothing is."""
-    problems = []
+    problems: list[str] = []
+    quarantine = Quarantine()
     try:
         reference_tables(settings)
+        quarantine = read_company(settings).quarantine
     except ConfigError as error:
-        problems += _problems_of(error)
+        problems += str(error).splitlines()
     try:
         config = load_sources(settings)
     except ConfigError as error:
-        return problems + _problems_of(error)
+        return problems + str(error).splitlines()
     with tempfile.TemporaryDirectory(prefix="cx-validate-") as folder, duckdb.connect() as database:
-        check = _Check(database, settings, config, Path(folder))
+        check = _Check(database, settings, config, quarantine.max_share, Path(folder))
         for error in check.run():
-            problems += _problems_of(error)
+            problems += str(error).splitlines()
     return list(dict.fromkeys(problems))
-
-
-def _problems_of(error: ConfigError) -> list[Problem]:
-    return [Problem(line) for line in str(error).splitlines()]
 
 
 class _Check:
@@ -79,13 +73,17 @@ class _Check:
         connection: duckdb.DuckDBPyConnection,
         settings: Settings,
         config: SourcesConfig,
+        max_share: float,
         scratch: Path,
     ) -> None:
         self.connection = connection
         self.settings = settings
         self.config = config
+        self.max_share = max_share
         self.scratch = scratch
+        self.looked_at = datetime.now(UTC).replace(tzinfo=None)
         self.samples: dict[tuple[str, str], str] = {}
+        self.numbers = itertools.count()
 
     def run(self) -> Iterator[ConfigError]:
         for source_name, table_name, source, table in self.config.landed_tables():
@@ -108,19 +106,25 @@ class _Check:
         self, place: Location, source: SourceConfig, table: TableConfig
     ) -> Iterator[ConfigError]:
         url = expanded(source.url or "", self.settings)
-        name = f"sample_{len(self.samples)}"
         with open_database(url, self.settings.config_dir) as database:
             relation = relation_of(database, str(place[-1]), table)
             columns = database.column_names(relation)
-            self.connection.register("empty_rows", database.stream(relation, "1 = 0"))
-            self.connection.execute(f"create table {name} as select *, {NO_ROW} from empty_rows")
-            self.connection.unregister("empty_rows")
-        self.samples[str(place[1]), str(place[-1])] = f"select * from {name}"
-        if table.cursor and table.cursor not in columns:
-            yield self._fault(
-                (*place, "cursor"),
-                f'there is no column "{table.cursor}"; the columns are: {", ".join(columns)}.',
-            )
+            if table.cursor and table.cursor not in columns:
+                yield self._fault(
+                    (*place, "cursor"),
+                    f'there is no column "{table.cursor}"; the columns are: {", ".join(columns)}.',
+                )
+            else:
+                check_names(columns, table)
+            try:
+                self.connection.register("rows", database.stream(relation, limit=_SAMPLE_ROWS))
+                sample = self._sampled("select * from rows")
+            except duckdb.Error:
+                # Text that is no UTF-8, which landing sets aside.
+                self.connection.register("rows", database.stream(relation, limit=0))
+                sample = self._sampled("select * from rows")
+            self.connection.unregister("rows")
+        self.samples[str(place[1]), str(place[-1])] = f"select * from {sample}"
 
     def _look_at_files(
         self, place: Location, source: SourceConfig, table: TableConfig
@@ -134,51 +138,40 @@ class _Check:
                     (*place, "files"), f"no file matches {patterns} below {source.path}."
                 )
             return
-        # A moment of the epoch, for nothing of this is kept.
-        loaded_at = self.connection.execute("select timestamp 'epoch'").fetchone()[0]
-        reader = Reader(self.connection, table, self.scratch, loaded_at)
-        relations = []
+        reader = Reader(self.connection, table, self.scratch, self.looked_at)
+        samples = []
         for file in {file.name: file for file in (files[0], files[-1])}.values():
             try:
-                number = len(list(self.scratch.iterdir()))
-                make_readable(file, table, self.scratch, number)
-                sample = self._sample(table, reader.columns(file), file.plain_path)
+                make_readable(file, table, self.scratch, next(self.numbers))
+                rows = reader.format.sample(reader.format.columns(file), file, _SAMPLE_ROWS)
             except (FileRefusedError, OSError) as error:
                 yield self._fault(place, f"file {file.name}: {error}.")
                 continue
-            relation = f"(select *, {NO_ROW} from ({sample}))"
+            try:
+                sample = self._sampled(rows)
+            except duckdb.Error:
+                # Landing repairs the file or tells what is wrong with it; its columns are known.
+                sample = self._sampled(f"from ({rows}) limit 0")
             if table.file_format == "jsonl":
                 yield from self._misspelt_keys(place, table, sample)
-            elif missing := missing_columns(self.connection, table, relation):
+            elif missing := missing_columns(self.connection, table, sample):
                 yield self._fault(place, f"file {file.name}: {missing}.")
                 continue
-            relations.append(f"select * from {relation}")
-        if relations:
+            samples.append(f"select * from {sample}")
+        if samples:
             # A query reads all files of a table, also where a column got another name.
-            sample = " union all by name ".join(relations)
-            self.samples[str(place[1]), str(place[-1])] = sample
+            relation = " union all by name ".join(samples)
+            self.samples[str(place[1]), str(place[-1])] = relation
 
-    def _sample(self, table: TableConfig, columns: tuple[str, ...], path: Path | None) -> str:
-        """Return a select that has a file's columns, whatever its rows.
-
-        Raises:
-            FileRefusedError: It has none.
-        """
-        place = text_literal(str(path))
-        if table.file_format == "parquet":
-            return f"select * from read_parquet({place})"
-        if table.file_format == "jsonl":
-            rows = self.connection.execute(
-                "select distinct unnest(json_keys(json)) from (select json from "
-                f"read_ndjson_objects({place}, ignore_errors = true) limit {_SAMPLE_RECORDS}) "
-                "where starts_with(ltrim(json::varchar), '{')"
-            ).fetchall()
-            # As in landing, a record whose keys cannot land is left out.
-            keys = {key.lower(): key for (key,) in sorted(rows) if not name_fault([key])}
-            columns = tuple(keys.values())
-            if not columns:
-                raise FileRefusedError(NO_RECORD)
-        return "select " + ", ".join(f"null::varchar as {quoted(name)}" for name in columns)
+    def _sampled(self, rows: str) -> str:
+        """Keep rows as a table that looks as if they were landed; return its name."""
+        name = f"sample_{next(self.numbers)}"
+        self.connection.execute(
+            f"create table {name} as select *, null::varchar as _file, "
+            f"row_number() over () as _row_number, {_SAMPLE_LOAD}::bigint as _load_id, "
+            f"timestamp '{self.looked_at}' as _loaded_at from ({rows})"
+        )
+        return name
 
     def _misspelt_keys(
         self, place: Location, table: TableConfig, sample: str
@@ -188,7 +181,7 @@ class _Check:
         A key that is merely absent is no fault: a record leaves out what it does not know.
         """
         rows = self.connection.execute(f"describe {sample}").fetchall()
-        there = {row[0].lower(): row[0] for row in rows}
+        there = {row[0].lower(): row[0] for row in rows if row[0] not in ROW_COLUMNS}
         for entity, mapping in table.entities.items():
             for column, given in mapping.columns.items():
                 name = given.expression.strip('"')
@@ -202,7 +195,7 @@ class _Check:
     def _check_mappings(
         self, source_name: str, table_name: str, source: SourceConfig, table: TableConfig
     ) -> Iterator[ConfigError]:
-        """Compile a table's expressions over the columns that are really there."""
+        """Make the rows of a table's sample, as far as its expressions compile."""
         relation = self.samples.get((source_name, table_name))
         if not source.is_database and table.is_query_over_tables:
             try:
@@ -226,9 +219,43 @@ class _Check:
             names = (source_name, table_name, source, table)
             item = Mapped(*names, entity_contract()[entity_name], mapping, f"({relation})")
             try:
-                casts_of(self.connection, self.settings, self._widened(item))
+                yield from self._set_aside(self._widened(item))
             except ConfigError as error:
                 yield error
+
+    def _set_aside(self, item: Mapped) -> Iterator[ConfigError]:
+        """Find mappings by which a run would set aside more of the sample than it tolerates.
+
+        Raises:
+            ConfigError: An expression does not compile, or fails on a row.
+        """
+        made = entity_select(self.connection, self.settings, item)
+        if not item.source.is_database and item.table.is_query_over_tables:
+            # Rows that a join did not find may lie behind the samples.
+            return
+        try_on_rows(self.connection, self.settings, item, [_SAMPLE_LOAD])
+        self.connection.execute(
+            f"create or replace table problems as select _problems from ({made})"
+        )
+        row_count, bad_count = self.connection.execute(
+            "select count(*), count_if(len(_problems) > 0) from problems"
+        ).fetchone()
+        max_share = item.source.quarantine.max_share if item.source.quarantine else self.max_share
+        if item.entity.name == "consent_event" and max_share < 1:
+            # One may be a refusal: see assert_every_statement_of_consent_is_read.
+            max_share = 0
+        if bad_count <= max_share * row_count:
+            return
+        reasons = self.connection.execute(
+            "select reason, count(*) from (select unnest(_problems) as reason from problems) "
+            f"group by all order by count(*) desc, reason limit {_TOLD_REASONS}"
+        ).fetchall()
+        told = "; ".join(f"{reason} ({count:,})" for reason, count in reasons)
+        yield self._fault(
+            item.place(),
+            f"of {row_count:,} rows looked at, a run would set aside {bad_count:,}: {told}. "
+            "Correct the mapping, such as a column's `format:` or `decimal:`, or the export.",
+        )
 
     def _widened(self, item: Mapped) -> Mapped:
         """Give a sample of JSON records the keys that the mapping names and they have not."""

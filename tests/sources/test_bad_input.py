@@ -13,9 +13,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from cx_pipeline.sources import file_landing, readers
+from cx_pipeline.sources import file_landing
+from cx_pipeline.sources.csv_reader import CsvReader
 from cx_pipeline.sources.files import InputFile
 from cx_pipeline.sources.lake import LakeError
+from cx_pipeline.sources.parts import PartWriter
 from tests.sources.conftest import ORDER_MAPPING, Site, shop_config
 
 HEADER = "order_no,email,amount,placed\n"
@@ -314,9 +316,9 @@ def test_a_file_removed_while_it_is_read_is_refused_and_the_others_land(
 ) -> None:
     site.configure(shop_config("files: '*.csv'"))
     paths = [site.write(f"{name}.csv", _csv(*GOOD)) for name in "abcd"]
-    really = readers.Reader.columns
+    really = CsvReader.columns
 
-    def columns(reader: readers.Reader, file: InputFile) -> tuple[str, ...]:
+    def columns(reader: CsvReader, file: InputFile) -> tuple[str, ...]:
         if file.name == "a.csv":
             paths[0].unlink()
         found = really(reader, file)
@@ -324,7 +326,7 @@ def test_a_file_removed_while_it_is_read_is_refused_and_the_others_land(
             paths[1].unlink()
         return found
 
-    monkeypatch.setattr(readers.Reader, "columns", columns)
+    monkeypatch.setattr(CsvReader, "columns", columns)
     assert site.load()[0].rows_landed == 6
     assert [row[0] for row in site.quarantined()] == ["a.csv", "b.csv"]
 
@@ -337,9 +339,7 @@ def test_no_fault_of_one_table_stops_the_others(
     site.write("a.csv", _csv(*GOOD))
     site.write("a.jsonl", _record(1))
     with monkeypatch.context() as patch:
-        patch.setattr(
-            readers.Reader, "_read_csv", lambda *_: (_ for _ in ()).throw(RuntimeError("ann@x.dk"))
-        )
+        patch.setattr(CsvReader, "read", lambda *_: (_ for _ in ()).throw(RuntimeError("ann@x.dk")))
         orders, events = site.load_with_errors()
     assert "shop.orders: landing failed with RuntimeError" in orders.error
     assert "ann@x.dk" not in orders.error
@@ -350,9 +350,9 @@ def test_no_fault_of_one_table_stops_the_others(
 @pytest.mark.parametrize(
     ("of", "name", "fault"),
     [
-        (readers.Reader, "_copy", duckdb.IOException("Could not write: Disk quota exceeded")),
-        (readers.Reader, "_copy", duckdb.IOException("Could not write: No space left on device")),
-        (readers.Reader, "_new_part", PermissionError(13, "Permission denied")),
+        (PartWriter, "copy", duckdb.IOException("Could not write: Disk quota exceeded")),
+        (PartWriter, "copy", duckdb.IOException("Could not write: No space left on device")),
+        (PartWriter, "_new_part", PermissionError(13, "Permission denied")),
         (file_landing, "prepare", OSError(122, "Disk quota exceeded")),
     ],
 )

@@ -120,14 +120,10 @@ def test_a_country_named_no_stays_a_country(tmp_path: Path) -> None:
     assert read_config(path, Model).country == "NO"
 
 
-def _problems(site: Site) -> list[str]:
-    return [str(problem) for problem in validate(site.settings)]
-
-
 def test_validate_finds_nothing_wrong_with_a_good_company(site: Site) -> None:
     site.configure(GOOD)
     site.write("a.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
-    assert _problems(site) == []
+    assert validate(site.settings) == []
     assert not site.settings.lake_dir.exists()
 
 
@@ -153,7 +149,7 @@ def test_validate_finds_nothing_wrong_with_a_good_company(site: Site) -> None:
 def test_validate_tells_before_any_run(site: Site, old: str, new: str, said: str | None) -> None:
     site.configure(GOOD.replace(old, new))
     site.write("a.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
-    problems = _problems(site)
+    problems = validate(site.settings)
     if said is None:
         assert problems == []
         return
@@ -164,9 +160,12 @@ def test_validate_tells_before_any_run(site: Site, old: str, new: str, said: str
 
 def test_validate_guesses_a_misspelt_json_key(site: Site) -> None:
     site.configure(GOOD.replace("*.csv", "*.jsonl").replace("email: email", "email: emial"))
-    site.write_lines("a.jsonl", {"order_no": 1, "email": "a@x.dk", "amount": 1, "placed": "2026"})
+    site.write_lines(
+        "a.jsonl", {"order_no": 1, "email": "a@x.dk", "amount": 1, "placed": "2026-01-02"}
+    )
     assert [
-        'no record has the key "emial"; did you mean "email"?' in text for text in _problems(site)
+        'no record has the key "emial"; did you mean "email"?' in text
+        for text in validate(site.settings)
     ] == [True]
 
 
@@ -176,7 +175,7 @@ def test_validate_guesses_a_misspelt_json_key(site: Site) -> None:
 def test_validate_tells_of_a_file_without_any_record(site: Site, text: str) -> None:
     site.configure(GOOD.replace("*.csv", "*.jsonl"))
     site.write("a.jsonl", text)
-    (problem,) = _problems(site)
+    (problem,) = validate(site.settings)
     assert "file a.jsonl: " in problem
     assert "JSON" in problem or "empty" in problem
 
@@ -195,7 +194,7 @@ def test_validate_tells_what_is_odd_about_a_header(
 ) -> None:
     site.configure(GOOD.replace("email: email", f"email: {email}"))
     site.write("a.csv", f"{header}\n1,a@x.dk,1,2026-01-02\n")
-    (problem,) = _problems(site)
+    (problem,) = validate(site.settings)
     assert said in problem
 
 
@@ -216,7 +215,7 @@ def test_validate_reads_a_query_over_the_columns_of_all_files(site: Site) -> Non
     )
     site.write("a.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
     site.write("b.csv", "order_no,email,total,placed\n2,a@x.dk,1,2026-01-02\n")
-    assert _problems(site) == []
+    assert validate(site.settings) == []
     assert site.load()
     assert site.ask("select order_id, total_amount::int from sources.orders order by 1") == [
         ("1", 1),
@@ -246,15 +245,89 @@ sources:
 """
     )
     site.write_sqlite("erp.sqlite", "create table customers (id, email)")
-    problems = "\n".join(_problems(site))
+    problems = "\n".join(validate(site.settings))
     assert 'line 7: sources.erp.tables.customers.cursor: there is no column "changed"' in problems
     assert '`mail` names the column "mail", which the table has not' in problems
     assert "line 10: sources.erp.tables.visits: no such table: visits" in problems
 
 
+CONSENT = """
+          consent_event:
+            columns:
+              consent_event_id: order_no
+              email: email
+              purpose: "'marketing'"
+              status: amount
+              captured_at: placed
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1,a@x.dk,1,2026-01-02\n" * 95 + "2,b@x.dk,1,31.12.2025\n" * 5, None),
+        (
+            "1,a@x.dk,1,2026-01-02\n" * 94 + "2,b@x.dk,1,31.12.2025\n" * 5 + ",,1,2026-01-02\n",
+            "of 100 rows looked at, a run would set aside 6: ordered_at: not a valid timestamp "
+            "(5); order_id: is empty (1). Correct the mapping",
+        ),
+    ],
+)
+def test_validate_tells_when_a_run_would_set_aside_more_than_it_tolerates(
+    site: Site, text: str, said: str | None
+) -> None:
+    """5% by default."""
+    site.configure(GOOD)
+    site.write("a.csv", f"order_no,email,amount,placed\n{text}")
+    problems = validate(site.settings)
+    assert len(problems) == (said is not None)
+    if said:
+        assert f"sources.shop.tables.orders.entities.order: {said}" in problems[0]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet", "erp.sqlite"])
+def test_validate_reads_rows_of_every_kind_of_source(site: Site, name: str) -> None:
+    good = shop_config(f"files: '*.{name.partition('.')[2]}'", ORDER_MAPPING)
+    row = {"order_no": "1", "email": "a@x.dk", "amount": "1", "placed": "31.12.2025"}
+    if name == "a.csv":
+        site.write(name, "order_no,email,amount,placed\n1,a@x.dk,1,31.12.2025\n")
+    elif name == "a.jsonl":
+        site.write_lines(name, row)
+    elif name == "a.parquet":
+        site.write_parquet(name, f"select unnest({row})")
+    else:
+        good = shop_config("{}", ORDER_MAPPING).replace(
+            "path: ../in", f"url: sqlite:///../in/{name}"
+        )
+        good = good.replace("        {}\n", "")
+        site.write_sqlite(
+            name,
+            f"create table orders as select {', '.join(f'{v!r} as {k}' for k, v in row.items())}",
+        )
+    site.configure(good)
+    (problem,) = validate(site.settings)
+    assert "of 1 rows looked at, a run would set aside 1: ordered_at: not a valid" in problem
+
+
+def test_validate_tells_of_one_statement_of_consent_that_cannot_be_read(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'", CONSENT))
+    rows = "1,a@x.dk,granted,2026-01-02\n" * 99 + "2,b@x.dk,withdrawn,yesterday\n"
+    site.write("a.csv", f"order_no,email,amount,placed\n{rows}")
+    (problem,) = validate(site.settings)
+    assert "a run would set aside 1: captured_at: not a valid timestamp (1)" in problem
+
+
+def test_validate_tells_of_an_expression_that_fails_on_a_row(site: Site) -> None:
+    site.configure(GOOD.replace("total_amount: amount", "total_amount: amount::int"))
+    site.write("a.csv", "order_no,email,amount,placed\n1,a@x.dk,much,2026-01-02\n")
+    (problem,) = validate(site.settings)
+    assert "`amount::int` fails on a row" in problem
+    assert "much" not in problem
+
+
 def test_a_variable_that_is_not_set_is_told(site: Site) -> None:
     site.configure(GOOD.replace("../in", "'${CX_TEST_NOT_SET}/in'"))
-    assert "sources.yml names ${CX_TEST_NOT_SET}, which is not set" in _problems(site)[0]
+    assert "sources.yml names ${CX_TEST_NOT_SET}, which is not set" in validate(site.settings)[0]
 
 
 def test_a_password_that_would_end_the_credentials_of_its_url_is_not_told(
@@ -263,7 +336,7 @@ def test_a_password_that_would_end_the_credentials_of_its_url_is_not_told(
     monkeypatch.setenv("CX_TEST_PASSWORD", "s3cr@t-word")
     url = "postgresql://reader:${CX_TEST_PASSWORD}@127.0.0.1:1/prod"
     site.configure(f"sources:\n  erp:\n    url: {url}\n    tables: {{customers: {{}}}}\n")
-    (problem,) = _problems(site)
+    (problem,) = validate(site.settings)
     assert "CX_TEST_PASSWORD" in problem
     assert "%40" in problem
     assert "t-word" not in problem
