@@ -8,7 +8,7 @@ import os
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import duckdb
 import typer
@@ -18,6 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cx_pipeline.settings import PROJECT_DIR, Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from cx_pipeline.warehouse.run import RunOutcome
 
 app = typer.Typer(
     help="Customer-experience pipeline: raw exports to a consent-aware customer 360.",
@@ -78,14 +81,7 @@ def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) ->
     # Importing Dagster and dbt takes seconds; `cx --help` should not wait for them.
     from cx_pipeline.warehouse.config_files import ConfigError
     from cx_pipeline.warehouse.fingerprint import full_refresh_is_open, rules_moved
-    from cx_pipeline.warehouse.run import (
-        AssetMade,
-        OutOfSpaceError,
-        UnknownRoomError,
-        planned_assets,
-        run_pipeline,
-    )
-    from cx_pipeline.warehouse.status import read_sources
+    from cx_pipeline.warehouse.run import OutOfSpaceError, UnknownRoomError, planned_assets
 
     try:
         with console.status("Reading config and models"):
@@ -99,6 +95,37 @@ def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) ->
         console.print(
             "A full refresh was not of everything or did not end well: all rows are built anew."
         )
+    try:
+        outcome, made = _run_with_bars(settings, rooms, planned, full_refresh=full_refresh)
+    except OutOfSpaceError as error:
+        _fail(error)
+    if not outcome.is_successful:
+        for error in outcome.errors:
+            _tell("failed", error)
+        console.print(Text(f"Full log: {outcome.log_path}"), soft_wrap=True)
+        raise typer.Exit(1)
+    if not made.get("staging", rooms):
+        console.print("Nothing new in the sources, config or code: everything stands as it is.")
+    if published.exists():
+        _print_kpis(published)
+        console.print(Text(f"\nPublished   {published}"), soft_wrap=True)
+    console.print(Text(f"Full log    {outcome.log_path}"), soft_wrap=True)
+    console.print("Open the UI make dev, or cx dev", highlight=False)
+    _tell_what_to_look_at(settings, outcome)
+    if outcome.failed_checks:
+        raise typer.Exit(1)
+
+
+def _run_with_bars(
+    settings: Settings, rooms: list[str], planned: dict[str, int], *, full_refresh: bool
+) -> tuple["RunOutcome", dict[str, set[str]]]:
+    """Run; return what came of it, and which assets of each room were made.
+
+    Raises:
+        OutOfSpaceError: The disk or the engine's memory did not do.
+    """
+    from cx_pipeline.warehouse.run import AssetMade, run_pipeline
+
     bars = Progress(
         TextColumn("{task.description:<13}"),
         BarColumn(bar_width=30),
@@ -126,23 +153,13 @@ def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) ->
             if finished:
                 bars.stop_task(task)
 
-        try:
-            outcome = run_pipeline(settings, rooms, show, full_refresh=full_refresh)
-        except OutOfSpaceError as error:
-            bars.stop()
-            _fail(error)
-    if not outcome.is_successful:
-        for error in outcome.errors:
-            _tell("failed", error)
-        console.print(Text(f"Full log: {outcome.log_path}"), soft_wrap=True)
-        raise typer.Exit(1)
-    if not done.get("staging", rooms):
-        console.print("Nothing new in the sources, config or code: everything stands as it is.")
-    if published.exists():
-        _print_kpis(published)
-        console.print(Text(f"\nPublished   {published}"), soft_wrap=True)
-    console.print(Text(f"Full log    {outcome.log_path}"), soft_wrap=True)
-    console.print("Open the UI make dev, or cx dev", highlight=False)
+        return run_pipeline(settings, rooms, show, full_refresh=full_refresh), done
+
+
+def _tell_what_to_look_at(settings: Settings, outcome: "RunOutcome") -> None:
+    """Tell what a run that ended well did not use, or found to be odd."""
+    from cx_pipeline.warehouse.status import read_sources
+
     tables = read_sources(settings)
     for table in tables:
         if table.set_aside:
@@ -155,8 +172,6 @@ def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) ->
         _tell("look at", warning, "yellow")
     for failed in outcome.failed_checks:
         _tell("check failed", failed)
-    if outcome.failed_checks:
-        raise typer.Exit(1)
 
 
 def _print_kpis(published: Path) -> None:
@@ -289,15 +304,13 @@ def validate(config: ConfigOption = None, data: DataOption = None) -> None:
     from cx_pipeline.warehouse.identity_rules import read_identity_rules
 
     settings = _settings(config, data)
-    problems: list[object] = []
-    for check in (validate_sources, read_segments, read_identity_rules):
+    problems = validate_sources(settings)
+    for read in (read_segments, read_identity_rules):
         try:
-            found = check(settings)
+            read(settings)
         except ConfigError as error:
-            problems.append(error)
-        else:
-            problems += found if check is validate_sources else []
-    for problem in dict.fromkeys(map(str, problems)):
+            problems += str(error).splitlines()
+    for problem in dict.fromkeys(problems):
         _tell("wrong", problem)
     if problems:
         raise typer.Exit(1)
