@@ -1,11 +1,16 @@
 """What `cx` says when something is wrong: one sentence with a remedy, and no traceback."""
 
+import sys
+
 import duckdb
 import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._utils.error import serializable_error_info_from_exc_info
 from typer.testing import CliRunner
 
 from cx_pipeline import cli
 from cx_pipeline.settings import PROJECT_DIR
+from cx_pipeline.warehouse.instance import error_message
 from tests.conftest import IDENTITY_KEY
 
 
@@ -116,3 +121,11 @@ def test_a_month_that_began_before_the_facts_is_not_whole(
     shown = capsys.readouterr().out
     assert title in shown
     assert f"{value} orders" in shown
+
+
+def test_an_interrupted_run_is_told_in_words():
+    try:
+        raise DagsterExecutionInterruptedError
+    except DagsterExecutionInterruptedError:
+        error = serializable_error_info_from_exc_info(sys.exc_info())
+    assert error_message(error).startswith("The run was interrupted.")

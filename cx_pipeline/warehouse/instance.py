@@ -60,7 +60,10 @@ def prepare_dagster_home(settings: Settings) -> None:
 def error_message(error: SerializableErrorInfo) -> str:
     """Return what made a step fail; the class in front of words of our own is left out."""
     # Dagster wraps what an asset raises; the cause is what a person can act on.
-    message = (error.cause or error).message.strip()
+    root = error.cause or error
+    if root.cls_name == "DagsterExecutionInterruptedError":
+        return "The run was interrupted. Readers keep what was published before; run again."
+    message = root.message.strip()
     return re.sub(r"^(dagster|cx_pipeline)[\w.]+: ", "", message)
 
 
