@@ -26,6 +26,7 @@ ROW_COLUMNS = tuple(ROW_TYPES)
 NO_ROW = ", ".join(f"null::{kind} as {name}" for name, kind in ROW_TYPES.items())
 """The same as empty columns, for what is only compiled."""
 
+_TEXT = re.compile(r"'(?:[^']|'')*'")
 _MISSING = (
     re.compile(r'Referenced column "(?P<name>(?:[^"]|"")*)" not found'),
     re.compile(r'does not have a column named "(?P<name>(?:[^"]|"")*)"'),
@@ -109,15 +110,30 @@ def missing_columns(
     # A column such as e-mail, which SQL reads as e minus mail.
     if meant := sorted(calculations.intersection(there)):
         return f"`{meant[0]}` is a calculation to SQL; write '\"{meant[0]}\"' to name the column"
+    # A first line that names nothing we know may be a row, and its values personal.
+    named = " ".join(_TEXT.sub("", item[2]) for item in expressions_of(table)).lower()
+    is_header = any(
+        re.search(rf"(?<!\w){re.escape(name.lower())}(?!\w)", named)
+        for column in there
+        for name in re.split(r"[;,|\t]", column)
+        if not name.strip().isdecimal()
+    )
     if len(there) == 1 and table.file_format == "csv":
+        shown = f", {there[0]}" if is_header else ""
         return (
-            f"the header is one column, {there[0]}. Give the table the `delimiter:` of the file; "
-            "if that is a title or an error page, export the file again"
+            f"the header is one column{shown}. Give the table the `delimiter:` of the file; if "
+            "that is a title or an error page, export the file again"
         )
     needs = "; ".join(
         f'the column "{name}" is missing, which {", ".join(users)} is made from'
         for name, users in lacking.items()
     )
+    if not is_header:
+        return (
+            f"{needs}. None of the file's {len(there)} columns is one that the mapping names; if "
+            "its first line is a row, give the table a `header:`. Export it with the columns, or "
+            "correct the mapping in sources.yml"
+        )
     return (
         f"{needs}. The file has: {', '.join(there)}. Export it with the column, or correct the "
         "mapping in sources.yml"

@@ -6,8 +6,10 @@ Keeps out: reading any source (landing.py) and the SQL of a mapping (mapping.py)
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -45,6 +47,8 @@ RESERVED_COLUMNS = (
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SECRET = ("password", "passwd", "pwd", "secret", "token", "key", "sslpassword")
+"""Names of a URL's parameters whose values no message shows."""
 _CREDENTIALS_END = re.compile(r"[^/]*@")
 
 
@@ -253,11 +257,16 @@ def expanded(text: str, settings: Settings) -> str:
 
 
 def without_secrets(text: str, url: str) -> str:
-    """Blank in a message what a `${NAME}` of the URL stands for."""
-    for name in _VARIABLE.findall(url):
-        secret = environment_value(name)
-        if secret:
-            text = text.replace(secret, "***")
+    """Blank in a message what a `${NAME}` of the URL stands for, and passwords written into it."""
+    secrets = [environment_value(name) for name in _VARIABLE.findall(url)]
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        parameters = dict(pair.partition("=")[::2] for pair in parts.query.split("&"))
+        written = [parts.password, *(parameters.get(name) for name in _SECRET)]
+        secrets += [secret for secret in written if secret and not _VARIABLE.search(secret)]
+    for secret in filter(None, secrets):
+        for spelling in (secret, unquote(secret)):
+            text = text.replace(spelling, "***")
     return text
 
 

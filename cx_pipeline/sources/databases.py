@@ -88,10 +88,10 @@ def _sqlite(url: URL, base: Path) -> Iterator[Database]:
             yield _Sqlite(connection, schema, open_things)
     except (adbc_driver_manager.OperationalError, sqlite3.DatabaseError) as error:
         raise SourceUnreachableError(
-            f"{path} cannot be read as SQLite ({_first_line(error)}); copy or export it again."
+            f"{path} cannot be read as SQLite ({reason_of(error)}); copy or export it again."
         ) from None
     except adbc_driver_manager.Error as error:
-        raise QueryError(_first_line(error)) from None
+        raise QueryError(reason_of(error)) from None
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def _postgresql(url: URL) -> Iterator[Database]:
         connection = adbc_driver_postgresql.dbapi.connect(address)
     except adbc_driver_manager.Error as error:
         raise SourceUnreachableError(
-            f"{url.render_as_string(hide_password=True)} does not answer ({_first_line(error)}); "
+            f"{url.render_as_string(hide_password=True)} does not answer ({reason_of(error)}); "
             "check that it runs, the address and the credentials."
         ) from None
     try:
@@ -109,10 +109,10 @@ def _postgresql(url: URL) -> Iterator[Database]:
             yield _PostgreSql(open_things.enter_context(connection), open_things)
     except adbc_driver_manager.OperationalError as error:
         raise SourceUnreachableError(
-            f"the database broke off ({_first_line(error)}); run again."
+            f"the database broke off ({reason_of(error)}); run again."
         ) from None
     except adbc_driver_manager.Error as error:
-        raise QueryError(_first_line(error)) from None
+        raise QueryError(reason_of(error)) from None
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def _any_other(url: URL) -> Iterator[Database]:
         connection = engine.connect()
     except (SQLAlchemyError, ImportError) as error:
         raise SourceUnreachableError(
-            f"{url.render_as_string(hide_password=True)} does not answer ({_first_line(error)}); "
+            f"{url.render_as_string(hide_password=True)} does not answer ({reason_of(error)}); "
             "check that its driver is installed, that it runs, the address and the credentials."
         ) from None
     try:
@@ -130,11 +130,11 @@ def _any_other(url: URL) -> Iterator[Database]:
     except sqlalchemy.exc.DBAPIError as error:
         if error.connection_invalidated:
             raise SourceUnreachableError(
-                f"the database broke off ({_first_line(error.orig or error)}); run again."
+                f"the database broke off ({reason_of(error.orig or error)}); run again."
             ) from None
-        raise QueryError(_first_line(error.orig or error)) from None
+        raise QueryError(reason_of(error.orig or error)) from None
     except SQLAlchemyError as error:
-        raise QueryError(_first_line(error)) from None
+        raise QueryError(reason_of(error)) from None
     finally:
         connection.close()
         engine.dispose()
@@ -152,7 +152,7 @@ class _Sqlite:
         try:
             cursor = self._schema.execute(f"select * from {relation} limit 0")
         except sqlite3.OperationalError as error:
-            raise QueryError(_first_line(error)) from None
+            raise QueryError(reason_of(error)) from None
         return [column[0] for column in cursor.description]
 
     def stream(
@@ -305,6 +305,13 @@ def _select(relation: str, where: str) -> sqlalchemy.Select:
     return sqlalchemy.select(sqlalchemy.text("*")).select_from(rows).where(condition)
 
 
-def _first_line(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Return what a driver says in one line, of a data exception (SQLSTATE class 22) only that.
+
+    Source: ISO/IEC 9075-2, table 38. Its text quotes the value.
+    """
+    sqlstate = str(getattr(error, "sqlstate", None) or "")
+    if sqlstate.startswith("22"):
+        return f"a cast or calculation fails on a row, SQLSTATE {sqlstate}"
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__

@@ -23,7 +23,7 @@ from sqlalchemy.engine import make_url
 from cx_pipeline.settings import Settings
 from cx_pipeline.sources.binding import bracketed, column_types
 from cx_pipeline.sources.config import RESERVED_COLUMNS, SourceConfig, TableConfig, expanded
-from cx_pipeline.sources.databases import Database, QueryError, open_database
+from cx_pipeline.sources.databases import Database, QueryError, open_database, reason_of
 from cx_pipeline.sources.files import SourceUnreachableError
 from cx_pipeline.sources.lake import (
     Entry,
@@ -42,6 +42,10 @@ began earlier may become visible later. What is landed already is dropped by its
 
 NUMBER_OVERLAP = 10_000
 """The same for a cursor that is a number: a sequence hands out its numbers before the commit."""
+
+_QUOTED = re.compile(r"""(["']).*?\1""")
+_REFUSED = re.compile(r"\bERROR:(?!.*\b(?:cancel|terminat))")
+"""PostgreSQL's severity of what fails a statement; who cancels one may let the next one pass."""
 
 _ISO_TIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$"
 _YEAR_2000 = 946_684_800
@@ -225,10 +229,18 @@ def _fetch(
         # Where the source went on, it is this machine that cannot write.
         if not broken:
             raise
-        line = str(broken[0]).partition("\n")[0][:200]
-        raise SourceUnreachableError(f"reading broke off ({line}); run again.") from None
+        raise broken_off(broken[0]) from None
     finally:
         connection.unregister("fetched_rows")
+
+
+def broken_off(error: Exception) -> QueryError | SourceUnreachableError:
+    """Return what to tell when a database ends a stream with an error."""
+    # What the text quotes is a value of a row, as often as not.
+    line = _QUOTED.sub("…", reason_of(error))
+    if _REFUSED.search(line):
+        return QueryError(f"the select fails on a row ({line}); correct the row or the select.")
+    return SourceUnreachableError(f"reading broke off ({line}); run again.")
 
 
 def _noted(stream: Iterable[pa.RecordBatch], broken: list[Exception]) -> Iterator[pa.RecordBatch]:

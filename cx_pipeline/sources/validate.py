@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from cx_pipeline.settings import Settings
 from cx_pipeline.sources.binding import ROW_COLUMNS, missing_columns
@@ -31,7 +32,7 @@ from cx_pipeline.sources.databases import QueryError, open_database
 from cx_pipeline.sources.file_landing import files_of
 from cx_pipeline.sources.files import FileRefusedError, SourceUnreachableError, make_readable
 from cx_pipeline.sources.mapping import Mapped, entity_select, try_on_rows, with_absent_keys
-from cx_pipeline.sources.query_landing import check_names, relation_of
+from cx_pipeline.sources.query_landing import broken_off, check_names, relation_of
 from cx_pipeline.sources.readers import Reader
 from cx_pipeline.sources.reference import reference_tables
 from cx_pipeline.sources.table_queries import check_query, query_relation
@@ -117,13 +118,17 @@ class _Check:
             else:
                 check_names(columns, table)
             try:
-                self.connection.register("rows", database.stream(relation, limit=_SAMPLE_ROWS))
-                sample = self._sampled("select * from rows")
-            except duckdb.Error:
-                # Text that is no UTF-8, which landing sets aside.
-                self.connection.register("rows", database.stream(relation, limit=0))
-                sample = self._sampled("select * from rows")
-            self.connection.unregister("rows")
+                rows = database.stream(relation, limit=_SAMPLE_ROWS).read_all()
+            except (pa.ArrowException, OSError) as error:
+                raise broken_off(error) from None
+        self.connection.register("rows", rows)
+        try:
+            sample = self._sampled("select * from rows")
+        except duckdb.Error:
+            # Text that is no UTF-8, which landing sets aside.
+            self.connection.register("rows", rows.slice(0, 0))
+            sample = self._sampled("select * from rows")
+        self.connection.unregister("rows")
         self.samples[str(place[1]), str(place[-1])] = f"select * from {sample}"
 
     def _look_at_files(

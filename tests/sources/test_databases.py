@@ -14,6 +14,7 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from cx_pipeline.sources import query_landing
 from cx_pipeline.sources.files import SourceUnreachableError
+from cx_pipeline.sources.validate import validate
 from tests.sources.conftest import COMPANY, Site
 
 MAPPING = """
@@ -426,6 +427,32 @@ def test_postgresql_lands_with_its_types_and_by_cursor(
     assert site.load()[0].rows_landed == 1
     # `infinity` arrives as a time before the first one that PostgreSQL has.
     assert site.ask("select placed from raw_erp.orders where id = 200002") == [(None,)]
+
+
+@pytest.mark.parametrize("rows", [1, 200_000])
+def test_a_value_that_a_query_cannot_cast_is_told_without_the_value(
+    site: Site, postgresql: str, rows: int
+) -> None:
+    """One at once, and one after the first batches have come."""
+    _run(
+        postgresql,
+        "drop table if exists people",
+        "create table people as select i as id, case when i < "
+        f"{rows} then '1' else 'ann@x.dk' end as mail from generate_series(1, {rows}) as i",
+    )
+    site.configure(
+        f"sources:\n  erp:\n    url: {postgresql}\n    tables:\n"
+        "      people: {query: 'select id, mail::int as mail from people'}\n"
+        "      other: {table: people}\n"
+    )
+    people, other = site.load_with_errors()
+    assert "the select fails on a row" in people.error
+    assert "invalid input syntax for type integer: …" in people.error
+    assert "ann@" not in people.error
+    assert other.rows_landed == rows
+    problems = validate(site.settings)
+    assert ["the select fails on a row" in problem for problem in problems] == [True] * (rows == 1)
+    assert "ann@" not in "".join(problems)
 
 
 def test_a_postgresql_number_that_is_not_one_does_not_stop_later_loads(

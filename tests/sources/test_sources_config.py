@@ -342,6 +342,29 @@ def test_a_password_that_would_end_the_credentials_of_its_url_is_not_told(
     assert "t-word" not in problem
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://127.0.0.1:1/prod?user=reader&password=s3cr%40t-word",
+        "postgresql://reader:s3cr%40t-word@127.0.0.1:1/prod",
+    ],
+)
+def test_a_password_that_is_written_into_a_url_is_not_told(site: Site, url: str) -> None:
+    site.configure(f"sources:\n  erp:\n    url: {url}\n    tables: {{customers: {{}}}}\n")
+    (problem,) = validate(site.settings)
+    assert "does not answer" in problem
+    assert "t-word" not in problem
+
+
+def test_a_row_in_the_place_of_a_header_is_not_told(site: Site) -> None:
+    site.configure(GOOD)
+    for row in ("A1,signe.vang@example.dk,10,EUR", "A1;signe.vang@example.dk;10;EUR"):
+        site.write("a.csv", f"{row}\n{row}\n")
+        (problem,) = validate(site.settings)
+        assert "signe" not in problem
+        assert "header" in problem
+
+
 def test_the_page_about_sources_names_every_word_and_its_example_is_valid(site: Site) -> None:
     page = (PROJECT_DIR / "docs" / "sources.md").read_text(encoding="utf-8")
     for model in (SourceConfig, TableConfig, EntityMapping, ColumnMapping):
