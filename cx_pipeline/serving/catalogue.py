@@ -23,15 +23,23 @@ PUBLISHED_TABLES = {"identity": ("customer_xref", "id_changes")}
 """Rooms of which only some tables are published: identity's contact points stay at home."""
 
 OBJECTORS = "objecting_profiles"
-"""Temporary table of `publish`: the profile keys of the known customers who object to analytics."""
+"""Temporary table of `publish`: the profile keys of those who object to analytics."""
 
 PROFILE_KEYS_OF_OBJECTORS = """
 select profile_key from identity.customer_xref
-where is_current and is_known and customer_id not in (
-    select customer_id from customer_360.customers where is_analytics_permitted
-)
+where is_current and case
+    when is_known then customer_id not in (
+        select customer_id from customer_360.customers where is_analytics_permitted
+    )
+    else customer_id in (
+        select customer_id from consent.consent_state where purpose = 'analytics'
+        group by customer_id having not bool_or(is_permitted)
+    )
+end
 """
-"""Asked of the warehouse. Whom customer 360 does not know yet counts as objecting."""
+"""Asked of the warehouse. Whom customer 360 does not know yet counts as objecting, and a nameless
+visitor who said no, such as in a cookie banner.
+"""
 
 _NO_OBJECTOR = f"profile_key not in (select profile_key from {OBJECTORS})"
 _NO_CONTACT_POINT_OF_OBJECTOR = """

@@ -43,6 +43,7 @@ TESTS = (
     "assert_no_marketing_segment_member_without_permission",
     "assert_every_refused_purpose_is_declared",
     "assert_every_refusal_finds_its_customer",
+    "assert_every_refusal_names_somebody",
 )
 
 State = dict[tuple[str, str, str, str | None], tuple[str, bool]]
@@ -211,7 +212,7 @@ def create_inputs(connection: duckdb.DuckDBPyConnection) -> None:
         (DBT_PROJECT_DIR / "models/staging/_staging__sources.yml").read_text()
     )
     entities = {table["name"]: table["columns"] for table in contract["sources"][0]["tables"]}
-    for schema in ("staging", "identity", "consent", "segments"):
+    for schema in ("sources", "staging", "identity", "consent", "segments"):
         connection.execute(f"create schema if not exists {schema}")
     for entity in ("consent_events", "message_events"):
         columns = ", ".join(f"{c['name']} {c['data_type']}" for c in entities[entity])
@@ -226,6 +227,7 @@ def create_inputs(connection: duckdb.DuckDBPyConnection) -> None:
             requires_consent boolean, expires_after_days bigint
         );
         create table staging.stg_as_of (as_of_date date);
+        create table sources.quarantine_limits as select 'test' as source_name, 0.05 as max_share;
         create table identity.customer_xref (
             profile_key uuid, identifier_type varchar, customer_id varchar, is_known boolean,
             valid_from timestamp, valid_to timestamp, is_current boolean
@@ -439,7 +441,7 @@ class ConsentHouse:
             "crm_id": said.crm_id,
             "email": said.email,
             "phone": said.phone,
-            "profile_key": self.profile_key(said.speaker),
+            "profile_key": self.profile_key(said.speaker) if said.speaker else None,
             "_source": "test",
             "_load_id": said.load_id,
         }

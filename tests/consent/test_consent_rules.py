@@ -131,6 +131,19 @@ def test_a_refusal_of_a_purpose_that_nobody_declared_is_found_until_it_is_mapped
     assert not house.may("ann", "marketing", "email")
 
 
+def test_a_refusal_that_names_nobody_is_found_until_it_names_somebody(house):
+    test = "assert_every_refusal_names_somebody"
+    house.knows(**ANN)
+    house.say(by_email("s1", "granted"), Statement("s2", status="withdrawn"), Statement("s3"))
+    house.run()
+    ((problem,),) = house.failures(test)
+    assert problem.startswith("test: 1 refusals name nobody, such as consent_event_id s2")
+    house.say(replace(by_email("s2", "withdrawn"), load_id=2))
+    house.run()
+    assert house.failures(test) == []
+    assert not house.may("ann", "marketing", "email")
+
+
 def test_a_refusal_outlives_the_key_that_it_was_logged_under(house):
     test = "assert_every_refusal_finds_its_customer"
     ann, objection = ["crm_id:test", "email:ann@x.dk"], {"purpose": "analytics", "channel": "web"}

@@ -18,11 +18,20 @@ CATEGORIES = {
     "customer_id": "user.unique_id.pseudonymous",
     "category_of_tomorrow": "user.something_new",
 }
+SCHEMAS = ("identity", "staging", "consent", "journey", "experience", "customer_360", "kpis")
 
 
 def fill_warehouse(con: duckdb.DuckDBPyConnection, generation: int) -> None:
     """Give every table `generation` rows of that generation, so that a torn file would show."""
-    for schema in ("identity", "staging", "journey", "experience", "customer_360", "kpis"):
+    for schema in [
+        "identity",
+        "staging",
+        "consent",
+        "journey",
+        "experience",
+        "customer_360",
+        "kpis",
+    ]:
         con.execute(f"create schema if not exists {schema}")
     con.execute("begin transaction")
     con.execute(
@@ -50,6 +59,10 @@ def fill_warehouse(con: duckdb.DuckDBPyConnection, generation: int) -> None:
         "create or replace table identity.customer_xref as "
         "select profile_key, 'c1' as customer_id, true as is_known, true as is_current "
         "from journey.touchpoints limit 1"
+    )
+    con.execute(
+        "create or replace table consent.consent_state as select 'c1' as customer_id, "
+        "null::uuid as contact_point_key, 'analytics' as purpose, true as is_permitted"
     )
     con.execute("create or replace table identity.contact_points as select $1 as value", [EMAIL])
     con.execute("create or replace table staging.stg_contacts as select $1 as email", [EMAIL])

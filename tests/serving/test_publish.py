@@ -322,13 +322,13 @@ def test_no_published_map_leads_to_who_objects_to_analytics(publish_now, warehou
             (uuid '{KEY}1', 'ann', true, true), ('{KEY}2', 'bob', true, true),
             ('{KEY}2', 'bobs old id', true, false),
             ('{KEY}3', 'objector', true, true), ('{KEY}3', 'objectors old id', true, false),
-            ('{KEY}4', 'visitor', false, true)
+            ('{KEY}4', 'visitor', false, true), ('{KEY}6', 'visitor who said no', false, true)
         ) as xref (profile_key, customer_id, is_known, is_current);
-        create schema consent;
-        create table consent.consent_state as from (values
-            ('ann', uuid '{KEY}1'), ('objector', '{KEY}3'), ('objector', null),
-            ('bobs visitor', null)
-        ) as states (customer_id, contact_point_key);
+        create or replace table consent.consent_state as from (values
+            ('ann', uuid '{KEY}1', 'marketing', false), ('objector', '{KEY}3', 'marketing', true),
+            ('objector', null, 'analytics', false), ('bobs visitor', null, 'analytics', true),
+            ('visitor who said no', null, 'analytics', false), ('visitor', null, 'marketing', false)
+        ) as states (customer_id, contact_point_key, purpose, is_permitted);
         create view customer_360.customer_profiles as
             select profile_key, customer_id from identity.customer_xref where is_current;
         create or replace table customer_360.customers as from (values
@@ -350,6 +350,8 @@ def test_no_published_map_leads_to_who_objects_to_analytics(publish_now, warehou
         ("ann", UUID(int=1)),
         ("bobs visitor", None),
         ("objector", None),
+        ("visitor who said no", None),
+        ("visitor", None),
     ]
 
 

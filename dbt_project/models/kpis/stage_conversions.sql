@@ -14,10 +14,18 @@ stages as (
     from (values ('discover'), ('explore'), ('buy'), ('deliver')) as stage_names (stage)
 ),
 
--- Whom nobody may watch from stage to stage.
+-- Whom nobody may watch from stage to stage; of nameless visitors those who said no.
 objectors as (
     select customers.customer_id from {{ ref("customers") }} as customers
     where not customers.is_analytics_permitted
+    union all
+    select consent_state.customer_id
+    from {{ ref("consent_state") }} as consent_state
+    left join {{ ref("customers") }} as customers
+        on consent_state.customer_id = customers.customer_id
+    where consent_state.purpose = 'analytics' and customers.customer_id is null
+    group by consent_state.customer_id
+    having not bool_or(consent_state.is_permitted)
 ),
 
 -- Days whose window is still open are left out.

@@ -1,0 +1,56 @@
+{{ config(
+    meta={
+        "description": "Every refusal has an identifier that can be used.",
+        "dagster": {"ref": {"name": "consent_log"}},
+    },
+) }}
+
+-- A withdrawal without any identifier, or with none but a cut-off address, binds nobody, and the
+-- consent that it took back would stand. A source of which nothing may stop a run says so by
+-- `max_share: 1`.
+with nameless as (
+    select
+        consent_log.source_name,
+        consent_log.consent_event_id,
+        consent_log.revision,
+        consent_log._load_id,
+    from {{ ref("consent_log") }} as consent_log
+    inner join {{ source("sources", "quarantine_limits") }} as quarantine_limits
+        on consent_log.source_name = quarantine_limits.source_name
+    where
+        consent_log.profile_key is null
+        and consent_log.status <> 'granted'
+        and consent_log.statement_source = 'consent_events'
+        and quarantine_limits.max_share < 1
+),
+
+uncorrected as (
+    select
+        nameless.source_name,
+        count(*) as row_count,
+        min(nameless.consent_event_id) as one_consent_event_id,
+        max(nameless._load_id) as last_load_id,
+    from nameless
+    anti join {{ ref("consent_log") }} as later
+        on
+            later.statement_source = 'consent_events'
+            and nameless.consent_event_id = later.consent_event_id
+            and nameless.revision < later.revision
+    group by nameless.source_name
+),
+
+unbound as (
+    select
+        format(
+            '{}: {} refusals name nobody, such as consent_event_id {} (the newest came with load '
+            || '{}): crm_id, email, phone and the other identifiers are empty, blocked or cannot be '
+            || 'read. Correct the export, or how sources.yml reads it, and run again.',
+            uncorrected.source_name,
+            uncorrected.row_count,
+            uncorrected.one_consent_event_id,
+            uncorrected.last_load_id
+        ) as problem,
+    from uncorrected
+)
+
+select * from unbound
