@@ -9,6 +9,7 @@ import difflib
 import itertools
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,6 +100,25 @@ class _Check:
                 yield self._fault(place, message)
         for source_name, table_name, source, table in self.config.tables():
             yield from self._check_mappings(source_name, table_name, source, table)
+        yield from self._unread_inbox()
+
+    def _unread_inbox(self) -> Iterator[ConfigError]:
+        """Find an inbox in which something lies that no source reads."""
+        inbox = self.settings.inbox_dir
+        paths = []
+        for source in self.config.sources.values():
+            # Of a variable that is not set its own tables tell.
+            with suppress(ConfigError):
+                paths.append(expanded(source.path or "", self.settings))
+        if any(path.startswith(str(inbox)) for path in paths) or not inbox.is_dir():
+            return
+        count = sum(path.is_file() for path in inbox.rglob("[!.]*"))
+        if count:
+            yield self._fault(
+                ("sources",),
+                f"no source reads {inbox}, in which are {count} files, such as changes of consent; "
+                "copy the source `inbox` of the project's own config.",
+            )
 
     def _fault(self, place: Location, sentence: str) -> ConfigError:
         return config_error(sources_path(self.settings), [(place, sentence)])

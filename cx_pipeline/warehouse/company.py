@@ -13,6 +13,7 @@ from pydantic import Field
 
 from cx_pipeline.settings import Settings
 from cx_pipeline.warehouse.config_files import ConfigModel, TimeZone, read_config
+from cx_pipeline.warehouse.engine import has_built
 from cx_pipeline.warehouse.session import identity_secret
 
 
@@ -99,26 +100,7 @@ def claim_data_folder(settings: Settings) -> None:
                 "Name another folder, or leave it empty for one in the data folder."
             ) from None
     name = read_company(settings).company
-    owner = _claim(settings.data_dir / "company", name)
-    if owner != name:
-        raise DataFolderError(
-            f"{settings.data_dir} holds the data of {owner!r}, but {settings.config_dir} describes "
-            f"{name!r}. Give this company a folder of its own with --data."
-        )
-    # A folder of before there was a choice was built on the default.
-    is_older = settings.warehouse_path.exists()
-    first = Settings.model_fields["engine"].default if is_older else settings.engine
-    engine = _claim(settings.data_dir / "engine", first)
-    if engine != settings.engine:
-        raise DataFolderError(
-            f"{settings.data_dir} was built on {engine}, and CX_ENGINE is {settings.engine}. The "
-            "consent log is evidence and does not move from one to the other: set "
-            f"CX_ENGINE={engine}, or give the other engine a folder of its own with --data."
-        )
-    # Tells a wrong key from the right one, and gives neither away.
-    label = b"the identity key of this data folder"
     secret = identity_secret(settings)
-    proof = hmac.digest(secret, label, "sha256").hex()
     path = settings.data_dir / "identity_key.check"
     if len(secret) < SHORTEST_KEY and not path.exists():
         raise DataFolderError(
@@ -126,12 +108,43 @@ def claim_data_folder(settings: Settings) -> None:
             f"it by trying, and then whose they are. Set one of at least {SHORTEST_KEY}, such as "
             "`make setup` writes into .env."
         )
+    owner = _claim(settings.data_dir / "company", name)
+    if owner != name:
+        raise DataFolderError(
+            f"{settings.data_dir} holds the data of {owner!r}, but {settings.config_dir} describes "
+            f"{name!r}. Give this company a folder of its own with --data."
+        )
+    # Tells a wrong key from the right one, and gives neither away.
+    proof = hmac.digest(secret, b"the identity key of this data folder", "sha256").hex()
     if _claim(path, proof) != proof:
         raise DataFolderError(
             f"CX_IDENTITY_KEY is not the key that {settings.data_dir} was built with: every "
             "customer would stand in it twice. Bring the old key back into .env. If it is lost, "
             f"delete {path} and {settings.warehouse_path} and run again: everything is rebuilt "
             "from the lake, and every customer gets another id."
+        )
+    _claim_engine(settings)
+
+
+def _claim_engine(settings: Settings) -> None:
+    """Make sure that the folder is on the engine that is set.
+
+    Raises:
+        DataFolderError: Another one has built tables in it.
+    """
+    path = settings.data_dir / "engine"
+    # A folder of before there was a choice was built on the default.
+    is_older = settings.warehouse_path.exists()
+    engine = _claim(path, Settings.model_fields["engine"].default if is_older else settings.engine)
+    if engine != settings.engine and not has_built(engine, settings):
+        # An engine that could not even start has no claim.
+        path.unlink()
+        engine = _claim(path, settings.engine)
+    if engine != settings.engine:
+        raise DataFolderError(
+            f"{settings.data_dir} was built on {engine}, and CX_ENGINE is {settings.engine}. The "
+            "consent log is evidence and does not move from one to the other: set "
+            f"CX_ENGINE={engine}, or give the other engine a folder of its own with --data."
         )
 
 

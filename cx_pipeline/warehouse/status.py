@@ -94,7 +94,13 @@ def read_sources(settings: Settings) -> list[SourceTable]:
         return [SourceTable("", "no run has come as far as staging yet", "")]
     except LeaseHeldError:
         return [SourceTable("", "a run is writing the warehouse; ask again later", "")]
-    except duckdb.Error:
+    except duckdb.Error as error:
+        if "No files found" in str(error):
+            told = (
+                "the tables are not where they were built, such as after the folder was moved; "
+                "`cx run` shows them anew"
+            )
+            return [SourceTable("", told, "")]
         told = (
             f"{settings.warehouse_path} cannot be read. Where no other program has it open, it is "
             "damaged: bring back a copy, or delete it; then `cx run` builds it from the lake, but "

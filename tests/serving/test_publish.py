@@ -44,6 +44,7 @@ def test_a_reader_finds_the_rooms_as_schemas_with_counts_and_comments(publish_no
     assert read(settings, "select count(*) from journey.touchpoints") == [(1001,)]
     assert read(settings, "select table_name, row_count from publication.manifest order by 1") == [
         ("as_of", 1),
+        ("consent_state", 1),
         ("customer_xref", 1),
         ("customers", 1),
         ("feedback", 1),

@@ -342,6 +342,16 @@ def test_a_password_that_would_end_the_credentials_of_its_url_is_not_told(
     assert "t-word" not in problem
 
 
+def test_validate_tells_of_an_inbox_that_no_source_reads(site: Site) -> None:
+    site.configure(GOOD)
+    site.write("a.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
+    site.settings.inbox_dir.mkdir(parents=True)
+    assert validate(site.settings) == []
+    (site.settings.inbox_dir / "consents.jsonl").write_text("{}\n")
+    (problem,) = validate(site.settings)
+    assert "in which are 1 files, such as changes of consent; copy the source `inbox`" in problem
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -95,11 +95,21 @@ def test_a_folder_whose_claims_a_full_disk_left_empty_is_claimed_again(settings)
     assert [(settings.data_dir / name).read_text() for name in names] == said
 
 
-def test_a_folder_is_refused_with_another_engine(settings, monkeypatch):
+def test_a_folder_is_refused_with_another_engine(settings):
     claim_data_folder(settings)
-    monkeypatch.setenv("CX_ENGINE", "spark")
+    settings.warehouse_path.touch()
     with pytest.raises(DataFolderError, match="was built on duckdb"):
-        claim_data_folder(load_settings(settings.config_dir, settings.data_dir))
+        claim_data_folder(settings.model_copy(update={"engine": "spark"}))
+
+
+def test_an_engine_that_built_nothing_leaves_the_folder_to_the_other(settings):
+    on_spark = settings.model_copy(update={"engine": "spark"})
+    claim_data_folder(on_spark)
+    # Landing writes the warehouse file on Spark too.
+    settings.warehouse_path.touch()
+    claim_data_folder(settings)
+    with pytest.raises(DataFolderError, match="was built on duckdb"):
+        claim_data_folder(on_spark)
 
 
 def test_a_folder_of_before_there_was_a_choice_is_duckdbs(settings, monkeypatch):

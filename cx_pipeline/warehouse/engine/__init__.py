@@ -41,11 +41,17 @@ class Engine(Protocol):
 
 
 _MODULES = {"duckdb": "duckdb_engine", "spark": "spark_engine"}
+_BUILT = {"duckdb": "warehouse.duckdb", "spark": "spark/staging"}
 
 
 @cache
 def _engine(name: str) -> Engine:
     return import_module(f"{__name__}.{_MODULES[name]}").ENGINE
+
+
+def has_built(engine: str, settings: Settings) -> bool:
+    """Whether an engine, which may not be installed here, has built tables in a data folder."""
+    return (settings.data_dir / _BUILT[engine]).exists()
 
 
 def engine_of(settings: Settings) -> Engine:
