@@ -271,6 +271,8 @@ CAMPAIGNS = (
 )
 ORDER_VALUE = 540
 """Kroner of a typical order: the scale of claimed values."""
+KRONER_PER_VISIT = 30
+"""Kroner spent per visit that an ad brings."""
 
 CARRIERS: dict[str, tuple[tuple[str, float], ...]] = {
     # carrier and how much likelier its parcels are late

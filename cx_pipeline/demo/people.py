@@ -36,6 +36,8 @@ _HOUSEHOLD_PATTERNS = (
 _HISTORY_DAYS = 1_500
 _JOINING_DAYS = 410
 """New customers join over this many days from the start of the world."""
+ONLINE_SHARE = 0.72
+"""Share of the persons who shop on the web, be it now and then."""
 NUMBER_BITS = 23
 """Numbers of persons are scrambled below 2**23, which fits seven digits."""
 
@@ -169,7 +171,9 @@ def make_people(world: World, first: int, last: int) -> People:
 
     kind = dice.uniform("shopper", index)
     web_share = np.where(
-        kind < 0.28, 0.0, np.where(kind < 0.55, 1.0, 0.2 + 0.6 * dice.uniform("mix", index))
+        kind < 1 - ONLINE_SHARE,
+        0.0,
+        np.where(kind < 0.55, 1.0, 0.2 + 0.6 * dice.uniform("mix", index)),
     )
     online = web_share > 0
     has_account = dice.chance("account", np.where(online, 0.70, 0.08), index)

@@ -29,7 +29,7 @@ from cx_pipeline.demo.catalogue import (
 )
 from cx_pipeline.demo.formatting import DAY_SECONDS
 from cx_pipeline.demo.names import COUNTRIES
-from cx_pipeline.demo.people import People
+from cx_pipeline.demo.people import ONLINE_SHARE, People
 from cx_pipeline.demo.randomness import Flags, Floats, Integers
 from cx_pipeline.demo.world import BLOCK_DAYS, HOME_ZONE, NEVER, World, by_country, to_local, to_utc
 
@@ -321,7 +321,7 @@ def _caused_orders(world: World, people: People) -> list[Columns]:
         if not running or len(rows) == 0:
             continue
         # Only those who shop on the web can be moved: their rate is raised to keep the total.
-        lift = 1 / 0.72
+        lift = 1 / ONLINE_SHARE
         for block in range(world.blocks):
             days = slice(block * BLOCK_DAYS, (block + 1) * BLOCK_DAYS)
             rates = world.caused_per_customer[running][:, days] * lift

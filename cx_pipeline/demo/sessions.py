@@ -1,30 +1,35 @@
 """Sessions in the webshop and the app: who comes when, from where, and how far they get.
 
-Sessions lead to orders, precede store visits on the same day or come to nothing; visitors never
-say who they are. A session never hangs on what happens on a later day.
+Sessions lead to orders, precede store visits on the same day or come to nothing, as nearly all
+that an ad brings do; visitors never say who they are. A session never hangs on what happens on a
+later day.
 Keeps out: single events and their export (that is `webshop`).
 """
 
 import numpy as np
 
 from cx_pipeline.demo import consents as consent
-from cx_pipeline.demo.catalogue import CAMPAIGNS
+from cx_pipeline.demo.catalogue import CAMPAIGNS, KRONER_PER_VISIT
 from cx_pipeline.demo.consents import Consents
 from cx_pipeline.demo.formatting import DAY_SECONDS
 from cx_pipeline.demo.identifiers import VISITOR
 from cx_pipeline.demo.names import COUNTRIES
-from cx_pipeline.demo.people import People, country_of
+from cx_pipeline.demo.people import ONLINE_SHARE, People, country_of
 from cx_pipeline.demo.purchases import STORE, WEB, Columns, Purchases, is_known_at_till, stack, take
 from cx_pipeline.demo.randomness import Integers
-from cx_pipeline.demo.world import BLOCK_DAYS, World
+from cx_pipeline.demo.world import BLOCK_DAYS, HOME_ZONE, World, to_utc
 
 SECONDS_PER_EVENT = 34
 VISITORS_PER_CUSTOMER = 0.3
-BUYS, BROWSES, RESEARCHES, AT_KIOSK, SIGNS_UP, SETS_PREFERENCE, VISITS = range(7)
-"""Kinds of sessions."""
+BUYS, BROWSES, RESEARCHES, AT_KIOSK, SIGNS_UP, SETS_PREFERENCE, VISITS, GLANCES = range(8)
+"""Kinds of sessions; a glance ends on its first page."""
 ORGANIC = len(CAMPAIGNS)
 NEWSLETTER = len(CAMPAIGNS) + 1
 DIRECT = len(CAMPAIGNS) + 2
+_CAMPAIGNS_OF_COUNTRY = tuple(
+    np.array([position for position, c in enumerate(CAMPAIGNS) if country.code in c.countries])
+    for country in COUNTRIES
+)
 
 
 def make_sessions(
@@ -35,7 +40,11 @@ def make_sessions(
     parts: list[Columns] = []
 
     def add(
-        row: Integers, key: Integers, start: Integers, purpose: int, **columns: np.ndarray | int
+        row: Integers,
+        key: Integers,
+        start: Integers,
+        purpose: Integers | int,
+        **columns: np.ndarray | int,
     ) -> None:
         base: dict[str, np.ndarray | int] = {
             "searches": 0, "views": 0, "adds": 0, "deep": 0, "order": -1, "source": DIRECT,
@@ -52,26 +61,50 @@ def make_sessions(
             }
         )
 
+    def look_around(
+        row: Integers, key: Integers, start: Integers, source: Integers, stay_rate: float
+    ) -> None:
+        stays = dice.chance("stays", stay_rate, key)
+        views = dice.below("browse views", 4, key) * stays
+        adds = np.minimum(dice.chance("browse add", 0.14, key), views).astype(np.int64)
+        add(
+            row,
+            key,
+            start,
+            np.where(stays, BROWSES, GLANCES),
+            searches=(stays & dice.chance("browse search", 0.2, key)).astype(np.int64),
+            views=views,
+            adds=adds,
+            deep=np.where(adds > 0, dice.below("browse deep", 4, key), 0),
+            source=source,
+            chat=(stays & dice.chance("chat", 0.006, key)).astype(np.int64),
+            promotion=(stays & dice.chance("promotion", 0.05, key)).astype(np.int64),
+        )
+
+    def source_of(row: Integers, key: Integers, start: Integers) -> Integers:
+        return _source(world, people.country[row], key, start)
+
     # 1. Sessions that end in an order.
     bought = np.flatnonzero(orders["channel"] == WEB)
     key = orders["key"][bought] * 16 + 1
     views = 1 + dice.below("buy views", 4, key)
     caused = orders["campaign"][bought]
+    start = orders["placed_at"][bought] - SECONDS_PER_EVENT * (views + 9)
     add(
         orders["row"][bought],
         key,
-        orders["placed_at"][bought] - SECONDS_PER_EVENT * (views + 9),
+        start,
         BUYS,
         searches=dice.chance("buy search", 0.35, key).astype(np.int64),
         views=views,
         adds=np.minimum(1 + dice.chance("second add", 0.3, key), views).astype(np.int64),
         deep=np.full(len(bought), 4),
         order=bought,
-        source=np.where(caused >= 0, caused, _source(world, people, orders["row"][bought], key)),
+        source=np.where(caused >= 0, caused, source_of(orders["row"][bought], key, start)),
         product=orders["product"][bought],
     )
 
-    # 2. Browsing, by person and block of days.
+    # 2. Looking around, by person and block of days.
     online = people.web_share > 0
     activity = np.where(online, 0.12 + 0.62 * dice.exponential("activity", people.index), 0.0)
     activity = np.where(~online & people.has_account, 0.12, activity)
@@ -91,24 +124,10 @@ def make_sessions(
     start = world.begins + day * DAY_SECONDS + (hour * 3_600).astype(np.int64)
     alive = (start < world.now) & (start > people.joined_at[row])
     row, key, start = row[alive], key[alive], start[alive]
-    views = dice.below("browse views", 4, key)
-    adds = np.minimum(dice.chance("browse add", 0.14, key), views).astype(np.int64)
-    deep = np.where(adds > 0, dice.below("browse deep", 4, key), 0)
-    source = _source(world, people, row, key)
+    source = source_of(row, key, start)
     mailed = (source == NEWSLETTER) & ~consents.may_email(row, start)
-    add(
-        row,
-        key,
-        start,
-        BROWSES,
-        searches=dice.chance("browse search", 0.2, key).astype(np.int64),
-        views=views,
-        adds=adds,
-        deep=deep,
-        source=np.where(mailed, ORGANIC, source),
-        chat=dice.chance("chat", 0.006, key).astype(np.int64),
-        promotion=dice.chance("promotion", 0.05, key).astype(np.int64),
-    )
+    look_around(row, key, start, np.where(mailed, ORGANIC, source), 1.0)
+    look_around(*_ad_visits(world, people), 0.15)
 
     # 3. Looking on the web before buying in a store.
     researched = np.flatnonzero(
@@ -128,7 +147,7 @@ def make_sessions(
         RESEARCHES,
         views=1 + dice.below("research views", 3, key),
         searches=np.ones(len(researched), dtype=np.int64),
-        source=_source(world, people, orders["row"][researched], key),
+        source=source_of(orders["row"][researched], key, start),
         product=orders["product"][researched],
     )
 
@@ -163,18 +182,49 @@ def make_sessions(
     return take(sessions, (sessions["start"] >= world.begins) & (sessions["start"] < world.now))
 
 
-def _source(world: World, people: People, row: Integers, key: Integers) -> Integers:
-    """Return where a session that no ad caused came from; some clicked one all the same."""
-    dice = world.dice
-    draw = dice.uniform("source", key)
+def _ad_visits(world: World, people: People) -> tuple[Integers, Integers, Integers, Integers]:
+    """Return row, key, start and campaign of visits that ads bring, as many as the spend pays."""
+    dice, parts = world.dice, []
+    online = people.web_share > 0
+    rates = world.spend_per_customer / KRONER_PER_VISIT / ONLINE_SHARE
+    for position in range(len(COUNTRIES)):
+        rows = np.flatnonzero(online & (people.country == position))
+        running = _CAMPAIGNS_OF_COUNTRY[position]
+        for block in range(world.blocks):
+            days = slice(block * BLOCK_DAYS, (block + 1) * BLOCK_DAYS)
+            cumulated = np.cumsum(rates[running, days])
+            count = dice.poisson("ad visits", cumulated[-1], people.index[rows], [block])
+            row = np.repeat(rows, count)
+            turn = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+            key = ((people.index[row] * 4_096 + block) * 16 + turn) * 16 + 8
+            which = np.searchsorted(cumulated, dice.uniform("ad visit", key) * cumulated[-1])
+            campaign, day = np.divmod(np.minimum(which, len(cumulated) - 1), BLOCK_DAYS)
+            # By the company's clock, so that the visit lies on the day that is paid for.
+            hour = 7 + 16 * dice.uniform("ad visit hour", key)
+            local = world.begins + (block * BLOCK_DAYS + day) * DAY_SECONDS
+            start = to_utc(world.at_hour(local, hour), HOME_ZONE)
+            alive = (start < world.now) & (start > people.joined_at[row])
+            parts.append([column[alive] for column in (row, key, start, running[campaign])])
+    row, key, start, campaign = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return row, key, start, campaign
+
+
+def _source(world: World, country: Integers, key: Integers, start: Integers) -> Integers:
+    """Return where sessions that no ad caused came from; some clicked one all the same."""
+    draw = world.dice.uniform("source", key)
     source = np.where(draw < 0.22, ORGANIC, np.where(draw < 0.30, NEWSLETTER, DIRECT))
-    clicked = draw > 0.88
-    for position, country in enumerate(COUNTRIES):
-        running = np.array([m for m, c in enumerate(CAMPAIGNS) if country.code in c.countries])
-        here = clicked & (people.country[row] == position)
-        if len(running):
-            source[here] = running[dice.below("clicked ad", len(running), key[here])]
-    return source
+    return np.where(draw > 0.88, _clicked(world, country, key, start), source)
+
+
+def _clicked(world: World, country: Integers, key: Integers, start: Integers) -> Integers:
+    """Return a campaign of the country that runs on the day; a search where the one drawn rests."""
+    campaign = np.zeros(len(key), dtype=np.int64)
+    for position, running in enumerate(_CAMPAIGNS_OF_COUNTRY):
+        here = country == position
+        campaign[here] = running[world.dice.below("clicked ad", len(running), key[here])]
+    # Sessions outside the world are dropped later.
+    day = np.clip(world.day_of(start), 0, world.days - 1)
+    return np.where(world.spend[campaign, day] > 0, campaign, ORGANIC)
 
 
 def make_visitor_sessions(world: World, people: People) -> tuple[Columns, Integers]:
@@ -191,10 +241,14 @@ def make_visitor_sessions(world: World, people: People) -> tuple[Columns, Intege
         np.int64
     )
     start = world.at_hour(start, 7 + 15 * dice.uniform("visit hour", who, turn))
+    alive = start < world.now
+    who, turn, start = who[alive], turn[alive], start[alive]
+    country = country_of(world, who + VISITOR)
     zero = np.zeros(len(who), dtype=np.int64)
+    key = (who * 16 + turn) * 16 + 7
     columns = {
         "row": who,
-        "key": (who * 16 + turn) * 16 + 7,
+        "key": key,
         "start": start,
         "kind": zero + VISITS,
         "searches": dice.chance("visitor search", 0.3, who, turn).astype(np.int64),
@@ -204,7 +258,7 @@ def make_visitor_sessions(world: World, people: People) -> tuple[Columns, Intege
         "order": zero - 1,
         "source": np.where(
             dice.chance("visitor ad", 0.4, who, turn),
-            dice.below("visitor campaign", 9, who),
+            _clicked(world, country, key, start),
             ORGANIC,
         ),
         "kiosk": zero - 1,
@@ -214,6 +268,4 @@ def make_visitor_sessions(world: World, people: People) -> tuple[Columns, Intege
         "promotion": zero,
         "product": zero - 1,
     }
-    alive = start < world.now
-    country = country_of(world, who + VISITOR)
-    return take(columns, alive), country[alive]
+    return columns, country

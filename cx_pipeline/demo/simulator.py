@@ -332,7 +332,6 @@ def _simulate_chunk(
     """Simulate the persons from `first` up to but without `last`, and hand over their rows."""
     people = make_people(world, first, last)
     purchases = shop(world, people)
-    ledger.add(purchases.orders)
     consents = make_consents(world, people)
     identifiers = make_identifiers(world, people, purchases.orders, purchases.leases)
     faults = make_faults(world, people, purchases.leases)
@@ -353,6 +352,7 @@ def _simulate_chunk(
     exports.statements.add_lines(_statement_months(world, at), at, lines)
     web = export_web(world, people, purchases, consents, identifiers)
     exports.web.add_lines(web.day, web.at, web.lines)
+    ledger.add(purchases.orders, web.ad_visits)
     group, order, table, zeros = tills.export_tills(world, people, purchases, identifiers)
     exports.tills.add(group, order, table)
     day, at, lines, nulls = desk.export_tickets(world, people, purchases, cases, identifiers)

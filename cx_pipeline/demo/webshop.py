@@ -40,6 +40,8 @@ from cx_pipeline.demo.purchases import Columns, Purchases, stack, take
 from cx_pipeline.demo.randomness import Integers
 from cx_pipeline.demo.sessions import (
     DIRECT,
+    GLANCES,
+    ORGANIC,
     SECONDS_PER_EVENT,
     VISITS,
     make_sessions,
@@ -48,7 +50,7 @@ from cx_pipeline.demo.sessions import (
 from cx_pipeline.demo.world import World
 
 DUPLICATE_SHARE = 0.0015
-_LOGIN_RATES = np.array([0.75, 0.30, 0.25, 1.0, 0.0, 1.0, 0.0])
+_LOGIN_RATES = np.array([0.75, 0.30, 0.25, 1.0, 0.0, 1.0, 0.0, 0.30])
 """Share of logged-in sessions of account holders, by kind of session."""
 _MOBILE, _DESKTOP, _TABLET, _APP, _KIOSK = range(5)
 _DEVICE_TYPES = ("mobile", "desktop", "tablet", "app", "kiosk")
@@ -145,6 +147,8 @@ class WebExport:
     """Every cookie and installation with the person who used it (truth)."""
     duplicates: pa.Array
     """Message ids that were sent twice (truth)."""
+    ad_visits: Integers
+    """How many sessions bear each campaign, by campaign and day."""
 
 
 def export_web(
@@ -244,7 +248,10 @@ def export_web(
     )
     truth = truth.group_by(["person", "cookie_id", "device_id"]).aggregate([])
     message_ids = text_column(hexadecimal(twice["id"]))
-    return WebExport(lines, events["at"], world.day_of(events["at"]), truth, message_ids)
+    ad_visits = np.zeros((len(CAMPAIGNS), world.days), dtype=np.int64)
+    from_ad = sessions["source"] < ORGANIC
+    np.add.at(ad_visits, (sessions["source"][from_ad], world.day_of(start[from_ad])), 1)
+    return WebExport(lines, events["at"], world.day_of(events["at"]), truth, message_ids, ad_visits)
 
 
 def _events(
@@ -263,6 +270,7 @@ def _events(
     only_form = (sessions["joined"] > 0) | (sessions["preference"] >= 0)
     said_at = consents.statements["at"]
     signs_in = logged_in & dice.chance("signs in", 0.6, sessions["key"])
+    signs_in &= sessions["kind"] != GLANCES
     steps = (
         (SIGNED_IN, signs_in.astype(np.int64), _ACCOUNT),
         (PAGE, np.where(only_form, 0, one), _HOME),

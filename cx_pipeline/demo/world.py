@@ -176,12 +176,18 @@ class World:
         return np.array(rows)
 
     @cached_property
-    def caused_per_customer(self) -> Floats:
-        """Orders that a campaign truly causes per customer of its countries, by day."""
+    def spend_per_customer(self) -> Floats:
+        """Kroner spent per customer of a campaign's countries, by day."""
         shares = []
         for position, campaign in enumerate(CAMPAIGNS):
             population = self.customers * sum(
                 COUNTRIES[COUNTRY_POSITION[code]].weight for code in campaign.countries
             )
-            shares.append(self.spend[position] / campaign.cost_per_order / max(population, 1))
+            shares.append(self.spend[position] / max(population, 1))
         return np.array(shares)
+
+    @cached_property
+    def caused_per_customer(self) -> Floats:
+        """Orders that a campaign truly causes per customer of its countries, by day."""
+        cost = np.array([campaign.cost_per_order for campaign in CAMPAIGNS])
+        return self.spend_per_customer / cost[:, None]

@@ -430,6 +430,52 @@ def test_platforms_claim_more_than_they_caused(year):
         assert claimed > 1.2 * caused, platform
 
 
+def web_events(folder: Path) -> str:
+    return (
+        f"read_json('{folder}/exports/webshop/*.jsonl', format='newline_delimited', columns={{"
+        "type: 'varchar', event: 'varchar', timestamp: 'timestamp', "
+        "context: 'struct(campaign struct(medium varchar, name varchar))'})"
+    )
+
+
+def test_platforms_count_somewhat_more_clicks_than_the_shop_has_visits(year):
+    """Each visit has one page view that bears its campaign, on a day for which it is paid."""
+    rows = ask(
+        f"""
+        with ads as (
+            select campaign_name as name, date_start::date as day, inline_link_clicks::int as clicks
+            from read_csv('{year}/exports/ads/meta/*.csv', all_varchar = true)
+            union all
+            select "campaign.name", try_cast("segments.date" as date), "metrics.clicks"::int
+            from read_csv('{year}/exports/ads/google/*.csv', all_varchar = true)
+            union all
+            select "campaignName", strptime(date, '%Y%m%d')::date, clicks::int
+            from read_csv('{year}/exports/ads/amazon/*.csv', all_varchar = true)
+        ),
+
+        visits as (
+            select
+                context.campaign.name,
+                timezone('Europe/Copenhagen', timezone('UTC', timestamp))::date as day,
+                count(*) as visits
+            from {web_events(year)}
+            where type = 'page' and context.campaign.medium <> 'email'
+            group by all
+        )
+
+        select name, sum(clicks) / sum(visits), count(*) filter (visits > coalesce(clicks, 0))
+        from ads full join visits using (name, day)
+        where name is not null
+        group by name
+        """
+    )
+    assert len(rows) == 9
+    for name, clicks_per_visit, unpaid_days in rows:
+        assert 1.1 < clicks_per_visit < 1.4, name
+        # A page view that was sent twice may stand alone on a day.
+        assert unpaid_days <= 2, name
+
+
 def test_defects_are_few_and_each_kind_has_its_own_source(year):
     kinds = ask(f"select kind, source, count(*) from '{year}/truth/defects.parquet' group by all")
     sources = [source for _, source, _ in kinds]
