@@ -476,6 +476,15 @@ def test_platforms_count_somewhat_more_clicks_than_the_shop_has_visits(year):
         assert unpaid_days <= 2, name
 
 
+def test_one_visit_in_ten_ends_in_an_order(year):
+    """Fewer do in life; but the orders' own events are already two fifths of the stream."""
+    share = one(
+        "select count(*) filter (event = 'Order Completed') / count(*) filter (type = 'page') "
+        f"from {web_events(year)}"
+    )
+    assert 0.07 < share < 0.12
+
+
 def test_defects_are_few_and_each_kind_has_its_own_source(year):
     kinds = ask(f"select kind, source, count(*) from '{year}/truth/defects.parquet' group by all")
     sources = [source for _, source, _ in kinds]
