@@ -268,7 +268,7 @@ def demo(
         int,
         typer.Option(
             min=30,
-            help="Days of history, ending yesterday; about 400, as nobody joins after that.",
+            help="Days of history, ending yesterday.",
         ),
     ] = 395,
     data: DataOption = None,

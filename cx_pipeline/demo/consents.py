@@ -128,17 +128,17 @@ def make_consents(world: World, people: People) -> Consents:
         CLUB_SIGN_UP,
         np.where(people.has_account, WEB_ACCOUNT, NEWSLETTER_FORM),
     )
-    span = 420 * DAY_SECONDS
     never = np.full(people.size, NEVER)
 
     def answers(purpose: int, channel: int, share: float) -> tuple[Flags, Flags]:
         draw = dice.uniform("consent", index, [purpose], [channel])
         return asked & (draw < share), asked & (draw >= share) & (draw < share + 0.30)
 
-    def later(name: str) -> Integers:
-        moment = world.begins + (dice.uniform(name, index) * span).astype(np.int64)
-        moment = world.at_hour(moment, 8 + 13 * dice.uniform(name + " hour", index))
-        return np.maximum(moment, at_start + 3 * DAY_SECONDS)
+    def later(name: str, share: float) -> Integers:
+        """Return when everyone does it, at a pace by which this share has in the first year."""
+        wait = 365 * DAY_SECONDS / -np.log1p(-share) * dice.exponential(name, index)
+        moment = np.maximum(world.begins, at_start + 3 * DAY_SECONDS) + wait.astype(np.int64)
+        return world.at_hour(moment, 8 + 13 * dice.uniform(name + " hour", index))
 
     def say(chosen: Flags, moments: Integers, *rest: object, **named: object) -> None:
         rows = np.flatnonzero(chosen)
@@ -176,19 +176,18 @@ def make_consents(world: World, people: People) -> Consents:
     confirms = dice.chance("confirms", 0.82, index)
     confirmed_at = at_start + 300 + dice.below("confirmed", 3_000, index)
     granted = yes & (~german | confirms)
-    leaves = granted & dice.chance("email withdrawn", 0.16, index)
-    wish = later("email withdrawn at")
+    wish = later("email withdrawn at", 0.16)
     how = dice.uniform("email withdrawn how", index)
-    by_link = leaves & ((how < 0.6) | ~people.has_account & (how < 0.85))
-    in_centre = leaves & ~by_link & people.has_account
-    in_store = leaves & ~by_link & ~in_centre
+    by_link = granted & ((how < 0.6) | ~people.has_account & (how < 0.85))
+    in_centre = granted & ~by_link & people.has_account
+    in_store = granted & ~by_link & ~in_centre
     sends = world.begins + newsletter_days(world) * DAY_SECONDS
     following = np.searchsorted(sends, wish)
     padded = np.append(sends, NEVER)
     # The click takes place between one and ten hours after the newsletter.
     clicked = padded[following] + 10 * 3600 + dice.below("unsubscribe click", 30_000, index)
     unsubscribed_at = np.where(by_link & (padded[following] < NEVER), clicked, NEVER)
-    stop = np.where(leaves, np.where(by_link, unsubscribed_at, wish), NEVER)
+    stop = np.where(granted, np.where(by_link, unsubscribed_at, wish), NEVER)
     say(yes & german, at_start, MARKETING, EMAIL, PENDING, mechanism)
     email_from = np.where(granted, np.where(german, confirmed_at, at_start), NEVER)
     given_at = np.where(german, confirmed_at, at_start)
@@ -209,7 +208,7 @@ def make_consents(world: World, people: People) -> Consents:
         UNSUBSCRIBE_LINK,
         system=EMAIL_PLATFORM,
     )
-    back = leaves & (stop < NEVER) & dice.chance("email again", 0.14, index)
+    back = granted & (stop < NEVER) & dice.chance("email again", 0.14, index)
     again = np.where(back, np.minimum(stop, NEVER // 2) + 45 * DAY_SECONDS, NEVER)
     life = _LIFE_DAYS[MARKETING] * DAY_SECONDS
     say(back, again, MARKETING, EMAIL, GRANTED, STORE_FORM, expires_at=again + life)
@@ -217,11 +216,10 @@ def make_consents(world: World, people: People) -> Consents:
     yes, no = answers(MARKETING, SMS, 0.30)
     yes &= people.has_phone
     sms_from = np.where(yes, at_start, NEVER)
-    stops = yes & dice.chance("sms withdrawn", 0.06, index)
-    stop = np.where(stops, later("sms withdrawn at"), NEVER)
+    stop = later("sms withdrawn at", 0.06)
     sms_until = give(yes, at_start, MARKETING, SMS, mechanism, stop)
     say(no, at_start, MARKETING, SMS, DENIED, mechanism)
-    say(stops, stop, MARKETING, SMS, WITHDRAWN, STORE_FORM)
+    say(yes, stop, MARKETING, SMS, WITHDRAWN, STORE_FORM)
 
     # Whom the channel reaches is asked about it too, and says so once.
     for channel, share, reached in (
@@ -236,36 +234,33 @@ def make_consents(world: World, people: People) -> Consents:
     # Surveys, personalisation, advertising: over all their channels.
     yes, no = answers(SURVEYS, ALL, 0.68)
     surveys_from = np.where(yes, at_start, NEVER)
-    tired = yes & dice.chance("surveys withdrawn", 0.05, index)
-    stop = np.where(tired, later("surveys withdrawn at"), NEVER)
+    stop = later("surveys withdrawn at", 0.05)
     surveys_until = give(yes, at_start, SURVEYS, ALL, mechanism, stop)
     say(no, at_start, SURVEYS, ALL, DENIED, mechanism)
-    say(
-        tired & people.has_account, stop, SURVEYS, ALL, WITHDRAWN, PREFERENCE_CENTRE, system=WEBSHOP
-    )
-    say(tired & ~people.has_account, stop, SURVEYS, ALL, WITHDRAWN, STORE_FORM)
+    say(yes & people.has_account, stop, SURVEYS, ALL, WITHDRAWN, PREFERENCE_CENTRE, system=WEBSHOP)
+    say(yes & ~people.has_account, stop, SURVEYS, ALL, WITHDRAWN, STORE_FORM)
 
     yes, no = answers(ADVERTISING, ALL, 0.40)
-    ends = yes & people.has_account & dice.chance("advertising withdrawn", 0.08, index)
-    stop = np.where(ends, later("advertising withdrawn at"), NEVER)
+    ends = yes & people.has_account
+    stop = np.where(ends, later("advertising withdrawn at", 0.08), NEVER)
     give(yes, at_start, ADVERTISING, ALL, mechanism, stop)
     say(no, at_start, ADVERTISING, ALL, DENIED, mechanism)
     say(ends, stop, ADVERTISING, ALL, WITHDRAWN, PREFERENCE_CENTRE, system=WEBSHOP)
 
     yes, no = answers(PERSONALISATION, ALL, 0.58)
-    ends = yes & people.has_account & dice.chance("personalisation withdrawn", 0.04, index)
+    ends = yes & people.has_account
     say(yes, at_start, PERSONALISATION, ALL, GRANTED, mechanism)
     say(no, at_start, PERSONALISATION, ALL, DENIED, mechanism)
-    say(ends, later("personalisation withdrawn at"), PERSONALISATION, ALL, WITHDRAWN,
+    say(ends, later("personalisation withdrawn at", 0.04), PERSONALISATION, ALL, WITHDRAWN,
         PREFERENCE_CENTRE, system=WEBSHOP)  # fmt: skip
-    objects = asked & people.has_account & dice.chance("objects", 0.006, index)
-    say(objects, later("objects at"), ANALYTICS, ALL, DENIED, PREFERENCE_CENTRE, system=WEBSHOP)
+    online = asked & people.has_account
+    objects_at = later("objects at", 0.006)
+    say(online, objects_at, ANALYTICS, ALL, DENIED, PREFERENCE_CENTRE, system=WEBSHOP)
 
     # Contradictions: a form keyed in with the very second of an answer on the web.
-    torn = asked & people.has_account & dice.chance("contradicts", 0.005, index)
-    torn_at = later("contradicts at")
-    say(torn, torn_at, PERSONALISATION, ALL, GRANTED, STORE_FORM)
-    say(torn, torn_at, PERSONALISATION, ALL, WITHDRAWN, PREFERENCE_CENTRE, system=WEBSHOP)
+    torn_at = later("contradicts at", 0.005)
+    say(online, torn_at, PERSONALISATION, ALL, GRANTED, STORE_FORM)
+    say(online, torn_at, PERSONALISATION, ALL, WITHDRAWN, PREFERENCE_CENTRE, system=WEBSHOP)
 
     return Consents(
         statements=said.finish(),

@@ -23,7 +23,7 @@ from cx_pipeline.demo.names import (
     plain,
 )
 from cx_pipeline.demo.randomness import Flags, Floats, Integers
-from cx_pipeline.demo.world import NEVER, World
+from cx_pipeline.demo.world import JOINING_DAYS, NEW_SHARE, World
 
 HOUSEHOLD_BLOCK = 12
 """Persons in which households are drawn; a chunk never splits one."""
@@ -34,8 +34,6 @@ _HOUSEHOLD_PATTERNS = (
     (1, 3, 1, 1, 2, 1, 2, 1),
 )
 _HISTORY_DAYS = 1_500
-_JOINING_DAYS = 410
-"""New customers join over this many days from the start of the world."""
 ONLINE_SHARE = 0.72
 """Share of the persons who shop on the web, be it now and then."""
 NUMBER_BITS = 23
@@ -54,9 +52,9 @@ class People:
     given: list[str]
     family: list[str]
     family_after: list[str]
-    """Family name after a change of name; the same for most."""
+    """Family name after a change of name."""
     name_changed_at: Integers
-    """Second of the change of name, or far in the future."""
+    """Second of the change of name, for most far in the future."""
     street: list[str]
     town: list[str]
     postal_code: list[str]
@@ -143,17 +141,7 @@ def make_people(world: World, first: int, last: int) -> People:
     families = _words(FAMILY)
     own_name = np.where(dice.chance("own family name", 0.2, index), index, household)
     family = _pick_words(families, country, dice.uniform("family name", own_name))
-    changes = dice.chance("changes name", np.where(is_female, 0.022, 0.006), index)
-    changed_at = np.where(
-        changes,
-        world.begins + (dice.uniform("name changed", index) * 400 * DAY_SECONDS).astype(np.int64),
-        NEVER,
-    )
-    new_names = _pick_words(families, country, dice.uniform("new family name", index))
-    family_after = [
-        new if change else old
-        for change, old, new in zip(changes.tolist(), family, new_names, strict=True)
-    ]
+    family_after = _pick_words(families, country, dice.uniform("new family name", index))
 
     home_store = np.zeros(size, dtype=np.int64)
     for position, stores in enumerate(STORES_OF_COUNTRY):
@@ -162,12 +150,17 @@ def make_people(world: World, first: int, last: int) -> People:
     street, town, postal_code = _addresses(world, household, country, home_store)
 
     joins = dice.uniform("joined", index)
-    joined_at = np.where(
-        dice.chance("is old customer", 0.74, index),
-        world.begins - (joins**1.3 * _HISTORY_DAYS * DAY_SECONDS).astype(np.int64),
-        world.begins + (joins * _JOINING_DAYS * DAY_SECONDS).astype(np.int64),
-    )
+    # Whoever comes after the first persons joins in the order of their positions.
+    is_first = index < world.customers
+    later = (index - world.customers + joins) * JOINING_DAYS / (world.customers * NEW_SHARE)
+    days = np.where(is_first, joins * JOINING_DAYS, JOINING_DAYS + later)
+    is_old = is_first & dice.chance("is old customer", 1 - NEW_SHARE, index)
+    days = np.where(is_old, -(joins**1.3) * _HISTORY_DAYS, days)
+    joined_at = world.begins + (days * DAY_SECONDS).astype(np.int64)
     joined_at = world.at_hour(joined_at, 8 + 13 * dice.uniform("joined hour", index))
+    # Of women 2.2% a year change their name, of men 0.6%.
+    wait = 365 / np.where(is_female, 0.022, 0.006) * dice.exponential("name changed", index)
+    changed_at = np.maximum(world.begins, joined_at) + (wait * DAY_SECONDS).astype(np.int64)
 
     kind = dice.uniform("shopper", index)
     web_share = np.where(

@@ -14,13 +14,15 @@ from cx_pipeline.demo.consents import Consents
 from cx_pipeline.demo.formatting import DAY_SECONDS
 from cx_pipeline.demo.identifiers import VISITOR
 from cx_pipeline.demo.names import COUNTRIES
-from cx_pipeline.demo.people import ONLINE_SHARE, People, country_of
+from cx_pipeline.demo.people import NUMBER_BITS, ONLINE_SHARE, People, country_of
 from cx_pipeline.demo.purchases import STORE, WEB, Columns, Purchases, is_known_at_till, stack, take
 from cx_pipeline.demo.randomness import Integers
 from cx_pipeline.demo.world import BLOCK_DAYS, HOME_ZONE, World, to_utc
 
 SECONDS_PER_EVENT = 34
 VISITORS_PER_CUSTOMER = 0.3
+_VISITOR_DAYS = 415
+"""So many visitors come over these days, and as many others over as many days again."""
 BUYS, BROWSES, RESEARCHES, AT_KIOSK, SIGNS_UP, SETS_PREFERENCE, VISITS, GLANCES = range(8)
 """Kinds of sessions; a glance ends on its first page."""
 ORGANIC = len(CAMPAIGNS)
@@ -231,13 +233,17 @@ def _clicked(world: World, country: Integers, key: Integers, start: Integers) ->
 def make_visitor_sessions(world: World, people: People) -> tuple[Columns, Integers]:
     """Return sessions of visitors who stay unknown, and their countries."""
     dice = world.dice
-    first = int(people.index[0] * VISITORS_PER_CUSTOMER)
-    last = int((people.index[-1] + 1) * VISITORS_PER_CUSTOMER)
-    visitor = np.arange(first, last)
+    first, last = (
+        int(min(position, world.customers) * VISITORS_PER_CUSTOMER)
+        for position in (people.index[0], people.index[-1] + 1)
+    )
+    rounds = np.arange(-(-world.days // _VISITOR_DAYS))
+    visitor = (rounds[:, None] * 2**NUMBER_BITS + np.arange(first, last)).ravel()
     count = 1 + dice.below("visits", 3, visitor)
     who = np.repeat(visitor, count)
     turn = np.arange(len(who)) - np.repeat(np.cumsum(count) - count, count)
-    start = world.begins + (dice.uniform("visitor from", who) * 415 * DAY_SECONDS).astype(np.int64)
+    day = (who // 2**NUMBER_BITS + dice.uniform("visitor from", who)) * _VISITOR_DAYS
+    start = world.begins + (day * DAY_SECONDS).astype(np.int64)
     start += (turn * (0.2 + 8 * dice.uniform("visit gap", who, turn)) * DAY_SECONDS).astype(
         np.int64
     )

@@ -96,12 +96,11 @@ def simulate(
     as they are, and only what happened since is added. Any other is cleared away, unless its rows
     have been landed.
 
-    A world is made for about 400 days: nobody joins, changes name or withdraws a consent later.
-
     Args:
         exports_dir: Folder of the exports, one subfolder per system.
         truth_dir: Folder of the truth; no room may read it.
-        customers: Persons in the world; not all are known to the company.
+        customers: Persons in the world, of whom not all are known to the company; after 410 days
+            more join.
         seed: Seed of every draw.
         days: Days of the world, unless it goes on.
         until: Last day; yesterday when empty.
@@ -113,11 +112,6 @@ def simulate(
         WorldError: Too few customers, no day, more customers or days than the world has numbers
             for, or another world than the one that was landed.
     """
-    if not FEWEST_CUSTOMERS <= customers <= 2**NUMBER_BITS:
-        message = (
-            f"customers is {customers}; give a number from {FEWEST_CUSTOMERS} to {2**NUMBER_BITS}"
-        )
-        raise WorldError(message)
     if not 1 <= days <= MOST_DAYS:
         message = f"days is {days}; give a number from 1 to {MOST_DAYS}"
         raise WorldError(message)
@@ -125,6 +119,11 @@ def simulate(
     until = until or datetime.now(tz=UTC).date() - timedelta(days=1)
     start = until - timedelta(days=days - 1)
     earlier = _earlier_world(exports_dir, truth_dir, customers, seed, start, until)
+    world = World(seed, customers, earlier[0] if earlier else start, until)
+    most = int(2**NUMBER_BITS / world.growth[world.days - 1])
+    if not FEWEST_CUSTOMERS <= customers <= most:
+        message = f"customers is {customers}; give a number from {FEWEST_CUSTOMERS} to {most}"
+        raise WorldError(message)
     if earlier is None:
         if is_landed:
             raise WorldError(_would_mix(exports_dir.parent, truth_dir))
@@ -132,10 +131,8 @@ def simulate(
         (truth_dir / WORLD_FILE).unlink(missing_ok=True)
         for system in SYSTEMS:
             shutil.rmtree(exports_dir / system, ignore_errors=True)
-        world = World(seed, customers, start, until)
         finished_days = 0
     else:
-        world = World(seed, customers, earlier[0], until)
         finished_days = (earlier[1] - earlier[0]).days + 1
     # A system that has nothing to say yet still has its folder.
     for system in SYSTEMS:
@@ -191,10 +188,10 @@ def _write_world(
 ) -> Summary:
     """Simulate chunk by chunk and write every file."""
     # Chunks of one size, so that the last is no stump.
-    chunk_count = -(-world.customers // CHUNK)
-    blocks = -(-world.customers // (chunk_count * HOUSEHOLD_BLOCK))
+    chunk_count = -(-world.persons // CHUNK)
+    blocks = -(-world.persons // (chunk_count * HOUSEHOLD_BLOCK))
     size = blocks * HOUSEHOLD_BLOCK
-    starts = range(0, world.customers, size)
+    starts = range(0, world.persons, size)
     many = len(starts) > 1
     truth = Truth(world, truth_dir)
     ledger = company.AdLedger(world)
@@ -209,7 +206,7 @@ def _write_world(
         exports.erp.add(erp.catalogue_tables(world))
         for turn, first in enumerate(starts):
             report("customers", 0.6 * turn / len(starts))
-            last = min(first + size, world.customers)
+            last = min(first + size, world.persons)
             _simulate_chunk(world, first, last, exports, truth, ledger)
         report("files", 0.6)
         exports.finish()

@@ -5,6 +5,7 @@ Times are whole seconds since 1970 in UTC. Days are the company's, by the clock 
 Keeps out: customers and files.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -23,6 +24,10 @@ NEVER = np.int64(2**60)
 """Second of what does not happen: far in the future."""
 BLOCK_DAYS = 30
 """Rare things are drawn per person and block of this many days from the start."""
+NEW_SHARE = 0.26
+"""Share of the first persons who join after the start of the world."""
+JOINING_DAYS = 410
+"""Days over which they do; then others join at the same pace."""
 
 _BRITISH_ZONE = "Europe/London"
 _WINTER_OFFSETS = {HOME_ZONE: 3_600, _BRITISH_ZONE: 0}
@@ -116,6 +121,17 @@ class World:
         return to_utc(self.begins + (day + 1) * DAY_SECONDS, HOME_ZONE)
 
     @cached_property
+    def growth(self) -> Floats:
+        """Persons after each day of the blocks begun, as a multiple of the first ones."""
+        later = np.maximum(np.arange(1, self.blocks * BLOCK_DAYS + 1) - JOINING_DAYS, 0)
+        return 1 + later * NEW_SHARE / JOINING_DAYS
+
+    @cached_property
+    def persons(self) -> int:
+        """How many persons: the first, and who joined after all of these had."""
+        return math.ceil(self.customers * self.growth[self.days - 1])
+
+    @cached_property
     def blocks(self) -> int:
         """How many blocks the world has begun."""
         return -(-self.days // BLOCK_DAYS)
@@ -160,31 +176,31 @@ class World:
         return day_seconds // DAY_SECONDS * DAY_SECONDS + (hour * 3600).astype(np.int64)
 
     @cached_property
+    def _population(self) -> Floats:
+        """Persons of each campaign's countries, by day of the blocks begun."""
+        weights = [
+            sum(COUNTRIES[COUNTRY_POSITION[code]].weight for code in campaign.countries)
+            for campaign in CAMPAIGNS
+        ]
+        return self.customers * np.outer(weights, self.growth)
+
+    @cached_property
     def spend(self) -> Floats:
         """Kroner spent by campaign and day of the blocks begun."""
         days = self.blocks * BLOCK_DAYS
         weeks = np.arange(days) // 7
         rows = []
         for position, campaign in enumerate(CAMPAIGNS):
-            population = self.customers * sum(
-                COUNTRIES[COUNTRY_POSITION[code]].weight for code in campaign.countries
-            )
-            daily = population * campaign.orders_per_customer_year / 365 * campaign.cost_per_order
+            per_person = campaign.orders_per_customer_year / 365 * campaign.cost_per_order
             is_on = (weeks + campaign.start_week) % 4 < campaign.weeks_on
             noise = 0.8 + 0.4 * self.dice.uniform("spend", [position], np.arange(days))
-            rows.append(daily * is_on * noise * self.season)
-        return np.array(rows)
+            rows.append(per_person * is_on * noise * self.season)
+        return self._population * np.array(rows)
 
     @cached_property
     def spend_per_customer(self) -> Floats:
         """Kroner spent per customer of a campaign's countries, by day."""
-        shares = []
-        for position, campaign in enumerate(CAMPAIGNS):
-            population = self.customers * sum(
-                COUNTRIES[COUNTRY_POSITION[code]].weight for code in campaign.countries
-            )
-            shares.append(self.spend[position] / max(population, 1))
-        return np.array(shares)
+        return self.spend / self._population
 
     @cached_property
     def caused_per_customer(self) -> Floats:

@@ -89,6 +89,44 @@ def test_a_world_that_goes_on_equals_one_made_at_once(tmp_path):
     assert fingerprints(gone_on / "exports") == fingerprints(at_once / "exports")
 
 
+@pytest.fixture(scope="module")
+def years(tmp_path_factory) -> Path:
+    """Return a world of 26 months that went on when 22 had passed."""
+    folder = tmp_path_factory.mktemp("years")
+    small_world(folder, days=670, until=UNTIL - timedelta(days=120), customers=400)
+    return small_world(folder, days=790, customers=400)
+
+
+def test_a_world_that_goes_on_for_years_equals_one_made_at_once(years, tmp_path):
+    at_once = small_world(tmp_path, days=790, customers=400)
+    assert fingerprints(years) == fingerprints(at_once)
+
+
+def test_people_join_withdraw_a_consent_and_change_their_name_in_every_year(years):
+    """The third half-year had none of them when everybody had joined after 410 days."""
+    late = f"> date '{UNTIL}' - 365"
+    people = f"'{years}/truth/people.parquet'"
+    # Of 400 people 104 join in 410 days, and as many again in the next.
+    assert 75 < one(f"select count(*) from {people} where joined_at {late}") < 110
+    assert 170 < one(f"select count(*) from {people} where joined_at > date '{UNTIL}' - 790") < 220
+    assert one(f"select count(*) from {people}") == 400 + 97
+    consents = f"'{years}/truth/consent.parquet'"
+    assert one(f"select count(*) from {consents} where status = 'withdrawn' and since {late}") > 10
+    contacts = (
+        f"read_csv('{years}/exports/crm/kontakter.csv', delim=';', encoding='latin-1', "
+        "all_varchar=true, ignore_errors=true)"
+    )
+    changed = f"select count(*) from {contacts} where ændret <> oprettet"
+    assert one(f"{changed} and strptime(ændret, '%d-%m-%Y %H:%M') {late}") > 0
+    strangers = (
+        f"select count(distinct anonymousId) from read_json('{years}/exports/webshop/*.jsonl', "
+        "format='newline_delimited', columns={anonymousId: 'varchar', timestamp: 'timestamp'}) "
+        f"where anonymousId in (select identifier_value from '{years}/truth/identifiers.parquet' "
+        "where person_id like 'visitor-%')"
+    )
+    assert one(f"{strangers} and timestamp {late}") > 70
+
+
 def rows_written(folder: Path) -> dict[str, int]:
     """Return the rows that stand in each file of days or months."""
     return {
