@@ -268,7 +268,7 @@ def demo(
         int,
         typer.Option(
             min=30,
-            help="Days of history, ending yesterday.",
+            help="Days of exports, ending yesterday; orders are known from a year before.",
         ),
     ] = 395,
     data: DataOption = None,

@@ -25,7 +25,7 @@ from cx_pipeline.demo.catalogue import (
 from cx_pipeline.demo.erp import serial_numbers
 from cx_pipeline.demo.formatting import digits, look_up, timestamp_column
 from cx_pipeline.demo.names import COUNTRIES, FAMILY, FEMALE, MALE
-from cx_pipeline.demo.purchases import PHONE, STORE, Columns, Purchases
+from cx_pipeline.demo.purchases import PHONE, STORE, Columns, Purchases, take
 from cx_pipeline.demo.randomness import Floats, Integers
 from cx_pipeline.demo.world import World
 
@@ -63,6 +63,7 @@ class AdLedger:
     def add(self, orders: Columns, visits: Integers) -> None:
         """Count one chunk's orders, and its visits by campaign and day."""
         self.visits += visits
+        orders = take(orders, orders["placed_at"] >= self._world.begins)
         placed = (orders["channel"] != STORE) & (orders["channel"] != PHONE)
         day = self._world.day_of(orders["placed_at"])
         factor = np.array([country.price_factor for country in COUNTRIES])

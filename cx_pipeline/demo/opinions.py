@@ -79,7 +79,8 @@ def make_invites(
     add(RELATIONSHIP, row, at, np.full(len(row), -1), people.index[row] * 64 + turn)
 
     invites = stack(parts)
-    allowed = consents.may_survey(invites["row"], invites["at"]) & (invites["at"] < world.now)
+    at = invites["at"]
+    allowed = consents.may_survey(invites["row"], at) & (at >= world.begins) & (at < world.now)
     invites = take(invites, allowed & people.in_crm[invites["row"]])
     rate = np.array([0.21, 0.15, 0.33, 0.24])[invites["kind"]]
     answers = dice.chance("answers", rate, invites["key"], invites["kind"])
@@ -179,7 +180,7 @@ def make_reviews(world: World, people: People, purchases: Purchases) -> Columns:
     had = np.where(orders["channel"] == STORE, orders["placed_at"], orders["delivered_at"])[order]
     wait = ((1 + 20 * dice.uniform("review wait", key)) * DAY_SECONDS).astype(np.int64)
     at = np.where(had < NEVER, np.minimum(had, NEVER // 2) + wait, NEVER)
-    rows = np.flatnonzero(writes & known[order] & (at < world.now))
+    rows = np.flatnonzero(writes & known[order] & (at >= world.begins) & (at < world.now))
     raw = (
         4.0
         + 0.7 * quality[rows]

@@ -229,7 +229,7 @@ def _occasions(world: World, people: People) -> list[Columns]:
     """Return occasion purchases: a renewal process per person, slowed by bad experiences."""
     dice = world.dice
     rows = np.arange(people.size)
-    old = people.joined_at < world.begins
+    old = people.joined_at < world.history_begins
     wait = people.gap_days * dice.exponential("first gap", people.index)
     # New customers buy soon after they joined, and on a later day.
     days = 1 + 5 * dice.exponential("first order wait", people.index)
@@ -276,9 +276,9 @@ def _replenishments(
         pace = np.exp(0.22 * dice.normal("pace", people.index, [slot]))
         faithful = 0.55 + 0.42 * dice.uniform("faithful", people.index, [slot])
         cycle = products.pack_days[choice] * pace * DAY_SECONDS
-        old = people.joined_at < world.begins
+        old = people.joined_at < world.history_begins
         phase = dice.uniform("phase", people.index, [slot])
-        opened = np.where(old, world.begins - phase * cycle, people.joined_at + 0.0)[rows]
+        opened = np.where(old, world.history_begins - phase * cycle, people.joined_at + 0.0)[rows]
         for turn in range(PURCHASES_PER_SLOT):
             alive = opened < world.now
             rows, opened = rows[alive], opened[alive]
@@ -421,12 +421,12 @@ def _totals(world: World, orders: Columns, lines: Columns) -> None:
 
 
 def shop(world: World, people: People) -> Purchases:
-    """Return everything the persons bought before `now`, also with what comes of it later."""
+    """Return what the persons bought before `now`, also in the history, and what comes of it."""
     leases = choose_leases(world, people)
     pack_orders, packs = _replenishments(world, people, leases)
     parts = [*_occasions(world, people), *pack_orders, *_caused_orders(world, people)]
     orders = stack(parts)
-    inside = (orders["placed_at"] >= world.begins) & (orders["placed_at"] < world.now)
+    inside = (orders["placed_at"] >= world.history_begins) & (orders["placed_at"] < world.now)
     # The hour of an order may lie before the one in which a person joined on the same day.
     inside &= orders["placed_at"] > people.joined_at[orders["row"]]
     orders = take(orders, inside)

@@ -102,7 +102,8 @@ def simulate(
         customers: Persons in the world, of whom not all are known to the company; after 410 days
             more join.
         seed: Seed of every draw.
-        days: Days of the world, unless it goes on.
+        days: Days of the world, unless it goes on; the ERP and the tills know the orders of the
+            year before, too.
         until: Last day; yesterday when empty.
         progress: Called with what is being done and the share done, from 0 to 1.
         is_landed: Whether rows of the exports have been landed, so that another world's would mix

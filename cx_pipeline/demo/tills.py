@@ -1,4 +1,4 @@
-"""The tills: one Parquet file per store and day, in the store's own time.
+"""The tills: one Parquet file per store and day and one of the year before, in the store's time.
 
 A receipt knows its cashier and, when the card was scanned, the club number; nobody logs in.
 Keeps out: orders of the webshop, also those collected in a store.
@@ -33,7 +33,10 @@ def receipt_numbers(purchases: Purchases, orders: Integers) -> pa.Array:
 def export_tills(
     world: World, people: People, purchases: Purchases, identifiers: Identifiers
 ) -> tuple[Integers, Integers, pa.Table, list[dict[str, str]]]:
-    """Return file number (day and store), order in the file, rows, and the planted defects."""
+    """Return file number (day and store), order in the file, rows, and the planted defects.
+
+    Day -1 stands for all days before the first.
+    """
     dice, orders, lines = world.dice, purchases.orders, purchases.lines
     sold = np.flatnonzero(orders["channel"][lines["order"]] == STORE)
     returned = sold[lines["returned_at"][sold] < world.now]
@@ -89,7 +92,8 @@ def export_tills(
     )
     day = local // DAY_SECONDS - world.begins // DAY_SECONDS
     # A return on the last evening's clock may fall on the day after.
-    keep = np.flatnonzero((day < world.days) & (day >= 0))
+    keep = np.flatnonzero(day < world.days)
+    day = np.maximum(day, -1)
     defects = [
         {
             "source": "tills",
@@ -112,4 +116,5 @@ def export_tills(
 def file_name(world: World, number: int, days: Sequence[str]) -> str:
     """Return folder and name of the file of a store and day."""
     day, store = divmod(number, len(STORES))
-    return f"{STORES[store].number}/{STORES[store].number}_{days[day]}.parquet"
+    name = days[day] if day >= 0 else "historik"
+    return f"{STORES[store].number}/{STORES[store].number}_{name}.parquet"

@@ -24,6 +24,8 @@ NEVER = np.int64(2**60)
 """Second of what does not happen: far in the future."""
 BLOCK_DAYS = 30
 """Rare things are drawn per person and block of this many days from the start."""
+HISTORY_DAYS = 365
+"""The ERP and the tills also know the orders of this many days before the first."""
 NEW_SHARE = 0.26
 """Share of the first persons who join after the start of the world."""
 JOINING_DAYS = 410
@@ -107,6 +109,11 @@ class World:
         return int(datetime(*self.start.timetuple()[:3], tzinfo=UTC).timestamp())
 
     @cached_property
+    def history_begins(self) -> int:
+        """Midnight UTC of the first day of which orders are known."""
+        return self.begins - HISTORY_DAYS * DAY_SECONDS
+
+    @cached_property
     def days(self) -> int:
         """How many days the world has."""
         return (self.until - self.start).days + 1
@@ -138,8 +145,9 @@ class World:
 
     @cached_property
     def season(self) -> Floats:
-        """How much is bought on each day of the blocks begun, 1 being an average day."""
-        days = [self.start + timedelta(days=day) for day in range(self.blocks * BLOCK_DAYS)]
+        """How much is bought on each day, 1 being an average one: history, then blocks begun."""
+        numbers = range(-HISTORY_DAYS, self.blocks * BLOCK_DAYS)
+        days = [self.start + timedelta(days=day) for day in numbers]
         return np.array(
             [_MONTH_FACTOR[day.month - 1] * _WEEKDAY_FACTOR[day.weekday()] for day in days]
         )
@@ -149,17 +157,17 @@ class World:
         return np.concatenate([[0.0], np.cumsum(self.season)])
 
     def seasonal_to_seconds(self, seasonal_days: Floats) -> Integers:
-        """Return the UTC second at which so many average days' worth of season has passed.
+        """Return the UTC second at which so many average days of history and world have passed.
 
         Beyond the simulated blocks the answer is `now` and more, which is all one needs to know.
         """
         clock = self._season_clock
         day = np.interp(seasonal_days, clock, np.arange(len(clock)), right=len(clock) + 1.0)
-        return self.begins + (day * DAY_SECONDS).astype(np.int64)
+        return self.history_begins + (day * DAY_SECONDS).astype(np.int64)
 
     def seconds_to_seasonal(self, seconds: Integers) -> Floats:
-        """Return how many average days' worth of season have passed at a second."""
-        day = (seconds - self.begins) / DAY_SECONDS
+        """Return how many average days of history and world have passed at a second."""
+        day = (seconds - self.history_begins) / DAY_SECONDS
         return np.interp(day, np.arange(len(self._season_clock)), self._season_clock)
 
     def day_of(self, seconds: Integers) -> Integers:
@@ -194,7 +202,7 @@ class World:
             per_person = campaign.orders_per_customer_year / 365 * campaign.cost_per_order
             is_on = (weeks + campaign.start_week) % 4 < campaign.weeks_on
             noise = 0.8 + 0.4 * self.dice.uniform("spend", [position], np.arange(days))
-            rows.append(per_person * is_on * noise * self.season)
+            rows.append(per_person * is_on * noise * self.season[HISTORY_DAYS:])
         return self._population * np.array(rows)
 
     @cached_property

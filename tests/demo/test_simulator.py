@@ -415,7 +415,9 @@ def test_the_company_looks_like_one(year):
     erp.close()
     assert 0.87 < on_time < 0.95
     assert 0.04 < returned < 0.12
-    assert 3 < one(f"select count(*) / 2500.0 from '{year}/truth/orders.parquet'") < 6
+    in_world = f"placed_at > date '{UNTIL}' - 395"
+    truth = f"'{year}/truth/orders.parquet'"
+    assert 3 < one(f"select count(*) / 2500.0 from {truth} where {in_world}") < 6
     assert orders > 4_000
 
 
@@ -551,6 +553,26 @@ def erp_rows(folder: Path, sql: str) -> list[tuple]:
         rows = erp.execute(sql).fetchall()
     erp.close()
     return rows
+
+
+def test_who_buys_in_the_first_month_has_mostly_bought_before(year):
+    """Without the orders of the year before, 98 of 100 buyers of the first month were new."""
+    share = one(
+        f"""
+        select count(*) filter (first_at >= date '{UNTIL}' - 394) / count(*)
+        from (
+            select min(placed_at) as first_at
+            from '{year}/truth/orders.parquet'
+            where placed_at < date '{UNTIL}' - 364
+            group by person_id
+            having max(placed_at) >= date '{UNTIL}' - 394
+        )
+        """
+    )
+    assert 0.03 < share < 0.15
+    history = f"'{year}/exports/tills/*/*_historik.parquet'"
+    assert one(f"select count(distinct store_no) from {history}") == len(STORES)
+    assert one(f"select max(sold_at) < date '{UNTIL}' - 394 from {history}")
 
 
 def test_nobody_orders_before_they_joined(year):
