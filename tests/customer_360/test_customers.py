@@ -40,7 +40,7 @@ def test_a_customer_has_at_least_60_columns_and_none_names_or_reaches_the_person
 
 
 def test_what_was_watched_is_not_told_of_those_who_object_to_analytics(demo_company, tmp_path):
-    # In so small a company nobody objects; one customer in 400 does.
+    # In so small a company hardly anybody objects; one customer in 400 does.
     shutil.copy(demo_company.data_dir / "warehouse.duckdb", tmp_path)
     compiled = demo_company.data_dir / "target/compiled/cx_pipeline/models/customer_360"
     customers = (compiled / "customers_as_built.sql").read_text()
