@@ -33,7 +33,7 @@ from cx_pipeline.demo.webshop import export_web
 from cx_pipeline.demo.world import World
 
 CHUNK = 2_000 * HOUSEHOLD_BLOCK
-"""Customers simulated at once: about 1.5 GB of memory."""
+"""Customers simulated at once: about 2 GB of memory."""
 FEWEST_CUSTOMERS = 100
 """With so few, an export of what is rare may have no row in a short world."""
 MOST_DAYS = 4_920
