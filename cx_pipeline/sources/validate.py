@@ -263,7 +263,7 @@ class _Check:
             f"create or replace table problems as select _problems from ({made})"
         )
         row_count, bad_count = self.connection.execute(
-            "select count(*), count_if(len(_problems) > 0) from problems"
+            "select count(*), count(*) filter (len(_problems) > 0) from problems"
         ).fetchone()
         max_share = item.source.quarantine.max_share if item.source.quarantine else self.max_share
         if item.entity.name == "consent_event" and max_share < 1:

@@ -198,6 +198,12 @@ def test_validate_tells_what_is_odd_about_a_header(
     assert said in problem
 
 
+def test_validate_finds_nothing_wrong_with_a_mapping_that_picks_no_row(site: Site) -> None:
+    site.configure(GOOD.replace("columns:", "where: amount = '2'\n            columns:"))
+    site.write("a.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
+    assert validate(site.settings) == []
+
+
 def test_validate_reads_a_query_over_the_columns_of_all_files(site: Site) -> None:
     """A column that got another name in between."""
     site.configure(
