@@ -43,8 +43,8 @@ unbound as (
     select
         format(
             '{}: {} refusals name nobody, such as consent_event_id {} (the newest came with load '
-            || '{}): crm_id, email, phone and the other identifiers are empty, blocked or cannot be '
-            || 'read. Correct the export, or how sources.yml reads it, and run again.',
+            || '{}): crm_id, email, phone and the other identifiers are empty, blocked or cannot '
+            || 'be read. Correct the export, or how sources.yml reads it, and run again.',
             uncorrected.source_name,
             uncorrected.row_count,
             uncorrected.one_consent_event_id,
