@@ -40,6 +40,8 @@ ARROW_TYPES = {
     "bigint": pa.int64(),
     "double": pa.float64(),
 }
+# Whose they are may follow from their order or case alone.
+MAY_NAME_NOBODY = {"cases", "survey_responses", "reviews", "store_visits"}
 STATED = {
     "purpose": ["marketing", "surveys", "analytics", "personalisation"],
     "channel": ["email", "sms", None],
@@ -101,6 +103,8 @@ class CaseCompany(RandomCompany):
             row["crm_id"] = f"C{self._customer()}"
         elif "crm_id" not in row:
             row |= dict.fromkeys(named[1:])
+        if entity in MAY_NAME_NOBODY and self.random.random() < 0.3:
+            row |= dict.fromkeys(name for name in IDENTIFIER_TYPES if name in row)
         return row
 
     def _value(self, entity: str, column: dict[str, Any], day: dt.date) -> Any:
@@ -247,4 +251,5 @@ def test_the_cases_fill_the_tables(built):
     at_once, _ = built
     assert len(at_once["journey.touchpoints"]) > 100 * CASES
     assert len(at_once["customer_360.customers"]) > 3 * CASES
+    assert len(at_once["journey.int_journey__inherited_profiles"]) > CASES
     assert len(at_once) > 50

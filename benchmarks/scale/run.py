@@ -54,8 +54,9 @@ class FailedError(RuntimeError):
 class Stopped(Exception):  # noqa: N818 - a result, not an error
     """An engine ran out of memory or time; the message is the outcome."""
 
-    def __init__(self, outcome: str, seconds: float, peak_bytes: int) -> None:
+    def __init__(self, outcome: str, seconds: float, peak_bytes: int, said: str) -> None:
         super().__init__(outcome)
+        self.said = said
         self.seconds = seconds
         self.peak_bytes = peak_bytes
 
@@ -107,7 +108,7 @@ def measure_within(contender: Contender, memory_gib: float, timeout: float) -> d
             raise FailedError(f"{contender.name} ended with {child.returncode}:\n{text[-4000:]}")
         outcome = "out of memory"
     if outcome:
-        raise Stopped(outcome, seconds, peak)
+        raise Stopped(outcome, seconds, peak, text[-4000:])
     found = json.loads(answer.read_text())
     peak = max(peak, found["peak_rss_bytes"])
     return {**found, "process_seconds": seconds, "peak_bytes": peak}
@@ -255,6 +256,7 @@ class Bench:
                 shutil.rmtree(made, ignore_errors=True)
 
     def _stopped_row(self, engine: str, stage: str, stopped: Stopped) -> Row:
+        console.print(f"{engine}, {stage}: {stopped}. It said last:\n{stopped.said}", markup=False)
         return self.row(
             engine,
             stage,

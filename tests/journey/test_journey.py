@@ -77,6 +77,29 @@ class Story:
                 [delivery("d1", "o1", "03-05T12:00"), delivery("d9", "late_order", "03-25T12:00")],
             ),
             ("payments", "1.csv", [{"payment_id": "p1", "order_id": "o2", "amount": 60}]),
+            # Neither the case nor the answer to its survey names anybody.
+            (
+                "cases",
+                "1.csv",
+                [{"case_id": "c1", "order_id": "late_order", "opened_at": at("03-26T12:00")}],
+            ),
+            (
+                "case_messages",
+                "1.csv",
+                [
+                    {
+                        "case_message_id": "cm1",
+                        "case_id": "c1",
+                        "author_type": "employee",
+                        "sent_at": at("03-26T13:00"),
+                    }
+                ],
+            ),
+            (
+                "survey_responses",
+                "1.csv",
+                [{"response_id": "s1", "case_id": "c1", "answered_at": at("03-27T12:00")}],
+            ),
         )
         self.run()
         landed.land(
@@ -214,6 +237,15 @@ def test_a_delivery_finds_its_person_when_the_order_comes_later(story):
         "where touchpoints.touchpoint_id = 'delivery_shipped:d9'"
     )
     assert found == [(True, "2026-03-25")]
+
+
+def test_what_names_nobody_finds_its_person_when_the_order_comes_later(story):
+    found = story.landed.query(
+        "select touchpoint_id from journey.touchpoints where profile_key = "
+        "(select profile_key from journey.orders where order_id = 'late_order') "
+        "and touchpoint_type in ('case', 'survey') order by 1"
+    )
+    assert found == [("case:c1",), ("case_message:cm1",), ("survey:s1",)]
 
 
 def test_the_unit_tests_of_these_rooms_hold(story):

@@ -8,7 +8,14 @@
 }}
 
 with stg_cases as (
-    select * from {{ ref("stg_cases") }}
+    -- Of a case that names nobody: whose its order is.
+    select
+        cases.* exclude (profile_key, _load_id),
+        coalesce(cases.profile_key, inherited.profile_key) as profile_key,
+        greatest(cases._load_id, inherited._load_id) as _load_id,
+    from {{ ref("stg_cases") }} as cases
+    left join {{ ref("int_journey__inherited_profiles") }} as inherited
+        on 'case:' || cases.case_id = inherited.touchpoint_id
 ),
 
 stg_case_messages as (

@@ -1,32 +1,39 @@
 {{
     config(
         materialized="incremental",
-        incremental_strategy="by_key",
+        incremental_strategy="by_changed_key",
         unique_key="feedback_id",
         pre_hook="{{ expect_changed_profiles() }}",
     )
 }}
 
+{% set last_load = last_load_id() %}
+{% set changed_feedback %}
+    select 'survey:' || response_id from {{ ref("stg_survey_responses") }}
+    where _load_id > {{ last_load }}
+    union all
+    select 'review:' || review_id from {{ ref("stg_reviews") }}
+    where _load_id > {{ last_load }}
+    union all
+    select touchpoint_id from {{ ref("int_journey__inherited_profiles") }}
+    where _load_id > {{ last_load }}
+{% endset %}
+{% do find_changed_keys("feedback_id", changed_feedback) %}
+
 with survey_responses as (
-    select * from {{ ref("stg_survey_responses") }} as survey_responses
-    {% if is_incremental() %}
-        where survey_responses._load_id > (
-            select coalesce(max(feedback._load_id), 0)
-            from {{ this }} as feedback
-            where feedback.feedback_type = 'survey'
-        )
-    {% endif %}
+    select * from {{ ref("stg_survey_responses") }}
+    where {{ has_changed_key("feedback_id", "'survey:' || response_id") }}
 ),
 
 reviews as (
-    select * from {{ ref("stg_reviews") }} as reviews
-    {% if is_incremental() %}
-        where reviews._load_id > (
-            select coalesce(max(feedback._load_id), 0)
-            from {{ this }} as feedback
-            where feedback.feedback_type = 'review'
-        )
-    {% endif %}
+    select * from {{ ref("stg_reviews") }}
+    where {{ has_changed_key("feedback_id", "'review:' || review_id") }}
+),
+
+-- Of an answer that names nobody: whose its order or case is.
+inherited as (
+    select touchpoint_id, profile_key, _load_id
+    from {{ ref("int_journey__inherited_profiles") }}
 ),
 
 survey_feedback as (
@@ -108,13 +115,17 @@ answers as (
 -- The customary scales where the source names none: NPS 0-10, CSAT and ratings 1-5, CES 1-7.
 scaled as (
     select
-        answers.* exclude (scale_min, scale_max),
+        answers.* exclude (profile_key, scale_min, scale_max, _load_id),
+        coalesce(answers.profile_key, inherited.profile_key) as profile_key,
+        greatest(answers._load_id, inherited._load_id) as _load_id,
         coalesce(answers.scale_min, case answers.metric when 'nps' then 0 else 1 end) as scale_min,
         coalesce(
             answers.scale_max,
             case answers.metric when 'nps' then 10 when 'ces' then 7 else 5 end
         ) as scale_max,
     from answers
+    left join inherited
+        on answers.feedback_id = inherited.touchpoint_id
 ),
 
 normalised as (

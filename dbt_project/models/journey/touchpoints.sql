@@ -44,6 +44,16 @@
     where {{ is_changed.format('staged') }}
     union all
     {% endfor %}
+    select inherited.touchpoint_id
+    from {{ ref('int_journey__inherited_profiles') }} as inherited
+    where inherited._load_id > {{ last_load }}
+    union all
+    select 'case_message:' || case_messages.case_message_id
+    from {{ ref('stg_case_messages') }} as case_messages
+    inner join {{ ref('int_journey__inherited_profiles') }} as inherited
+        on 'case:' || case_messages.case_id = inherited.touchpoint_id
+    where inherited._load_id > {{ last_load }}
+    union all
     -- A device has many events and is listed again by every export; unchanged, it renews nothing.
     select 'device:' || device_events.device_event_id
     from {{ ref('stg_device_events') }} as device_events
@@ -62,9 +72,22 @@ with orders as (
     select order_id, profile_key, store_id, pickup_store_id, channel from {{ ref('stg_orders') }}
 ),
 
+-- Of a record that names nobody: whose its order or case is.
+inherited as (
+    select touchpoint_id, profile_key from {{ ref('int_journey__inherited_profiles') }}
+),
+
 cases as (
-    select case_id, profile_key, channel, order_id, product_id, opened_at
-    from {{ ref('stg_cases') }}
+    select
+        cases.case_id,
+        coalesce(cases.profile_key, inherited.profile_key) as profile_key,
+        cases.channel,
+        cases.order_id,
+        cases.product_id,
+        cases.opened_at,
+    from {{ ref('stg_cases') }} as cases
+    left join inherited
+        on 'case:' || cases.case_id = inherited.touchpoint_id
 ),
 
 devices as (
@@ -167,7 +190,7 @@ store_visits as (
         _source as source_name,
         _load_id,
     from {{ ref('stg_store_visits') }}
-    where {{ is_new.format('stg_store_visits') }}
+    where {{ has_changed_key('touchpoint_id', "'store_visit:' || store_visit_id") }}
 ),
 
 web_events as (
@@ -225,7 +248,7 @@ cases_opened as (
         _source as source_name,
         _load_id,
     from {{ ref('stg_cases') }}
-    where {{ is_new.format('stg_cases') }}
+    where {{ has_changed_key('touchpoint_id', "'case:' || case_id") }}
 ),
 
 -- Internal notes and the system's lines are no contacts; the message that opened the case is
@@ -257,7 +280,9 @@ case_messages as (
             case_messages.author_type = 'customer' and case_messages.sent_at <= cases.opened_at,
             false
         )
-        and {{ of_new_case.format('case_messages') }}
+        and {{ has_changed_key(
+            'touchpoint_id', "'case_message:' || case_messages.case_message_id"
+        ) }}
 ),
 
 surveys_answered as (
@@ -276,7 +301,7 @@ surveys_answered as (
         _source as source_name,
         _load_id,
     from {{ ref('stg_survey_responses') }}
-    where {{ is_new.format('stg_survey_responses') }}
+    where {{ has_changed_key('touchpoint_id', "'survey:' || response_id") }}
 ),
 
 reviews_written as (
@@ -294,7 +319,7 @@ reviews_written as (
         _source as source_name,
         _load_id,
     from {{ ref('stg_reviews') }}
-    where {{ is_new.format('stg_reviews') }}
+    where {{ has_changed_key('touchpoint_id', "'review:' || review_id") }}
 ),
 
 -- A reading is telemetry, not a contact: those are in device_signals.
@@ -364,7 +389,7 @@ all_contacts as (
 staged as (
     select
         all_contacts.touchpoint_id,
-        all_contacts.profile_key,
+        coalesce(all_contacts.profile_key, inherited.profile_key) as profile_key,
         all_contacts.order_id,
         all_contacts.case_id,
         all_contacts.product_id,
@@ -382,6 +407,8 @@ staged as (
         all_contacts.source_name,
         all_contacts._load_id,
     from all_contacts
+    left join inherited
+        on all_contacts.touchpoint_id = inherited.touchpoint_id
     left join event_stages as stage_of_event
         on
             all_contacts.touchpoint_type = stage_of_event.touchpoint_type
