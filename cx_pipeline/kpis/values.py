@@ -18,6 +18,7 @@ create table if not exists kpis.kpi_values (
     kpi varchar,
     period_grain varchar,
     period_start date,
+    is_complete boolean,
     dimension varchar,
     dimension_value varchar,
     value double,
@@ -25,6 +26,13 @@ create table if not exists kpis.kpi_values (
     denominator double,
     n bigint
 )
+"""
+# Without is_complete: the rows that an earlier version kept have none.
+_FOUND = """
+create or replace temp table found as
+select
+    kpi, period_grain, period_start, dimension, dimension_value, value, numerator, denominator, n
+from kpis.kpi_values limit 0
 """
 _DEFINITIONS = """
 create or replace table kpis.definitions (
@@ -55,36 +63,52 @@ def compute(con: duckdb.DuckDBPyConnection, kpis: list[Kpi], queries: list[KpiQu
     try:
         con.execute(_VALUES)
         con.execute(_DEFINITIONS)
-        con.execute("create or replace temp table found as from kpis.kpi_values limit 0")
+        con.execute(_FOUND)
         for query in queries:
             con.execute(_insert(query, by_name))
         con.execute(
             """
             create or replace table kpis.kpi_values as
+            with figures as (
+                select
+                    * replace (
+                        coalesce(
+                            period_start, min(period_start) filter (period_grain = 'month') over (
+                                partition by kpi
+                            )
+                        ) as period_start
+                    )
+                from found
+                union all by name
+                select * from kpis.kpi_values as kept
+                where
+                    list_contains($1, kpi)
+                    and period_grain <> 'total'
+                    -- By the day, not by what was found: that may be nothing.
+                    and period_start < (
+                        select date_trunc(kept.period_grain, as_of_date) from journey.as_of
+                    )
+            )
+
             select
                 kpi,
                 period_grain,
+                period_start,
                 coalesce(
-                    period_start, min(period_start) filter (period_grain = 'month') over (
-                        partition by kpi
-                    )
-                ) as period_start,
+                    period_start + case period_grain
+                        when 'month' then interval 1 month
+                        when 'week' then interval 7 day
+                    end <= as_of_date + interval 1 day,
+                    true
+                ) as is_complete,
                 dimension,
                 dimension_value,
                 value,
                 numerator,
                 denominator,
                 n,
-            from found
-            union all
-            from kpis.kpi_values as kept
-            where
-                list_contains($1, kpi)
-                and period_grain <> 'total'
-                -- By the day, not by what was found: that may be nothing.
-                and period_start < (
-                    select date_trunc(kept.period_grain, as_of_date) from journey.as_of
-                )
+            from figures
+            cross join journey.as_of
             order by all
             """,
             [[kpi.name for kpi in kpis if kpi.is_snapshot]],

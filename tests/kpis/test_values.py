@@ -238,6 +238,39 @@ def test_the_same_rows_give_the_same_table(house, figures):
     assert contents[0] == contents[1]
 
 
+def test_a_period_is_complete_from_its_last_day_on(house, figures):
+    kpis, queries = figures
+    complete = {}
+    for as_of_date in ("2026-02-27", "2026-02-28", "2026-03-01"):
+        house.execute(f"update journey.as_of set as_of_date = date '{as_of_date}'")
+        compute(house, kpis, queries)
+        complete[as_of_date] = house.execute(
+            "select distinct is_complete from kpis.kpi_values "
+            "where kpi = 'orders' and period_grain = 'month' and period_start = '2026-02-01'"
+        ).fetchall()
+    assert complete == {
+        "2026-02-27": [(False,)],
+        "2026-02-28": [(True,)],
+        "2026-03-01": [(True,)],
+    }
+    assert house.execute(
+        "select distinct is_complete from kpis.kpi_values where period_grain = 'total'"
+    ).fetchall() == [(True,)]
+
+
+def test_figures_that_an_earlier_version_kept_are_told_to_be_complete_too(house, figures):
+    kpis, queries = figures
+    compute(house, kpis, queries)
+    house.execute("alter table kpis.kpi_values drop is_complete")
+    house.execute("update journey.as_of set as_of_date = date '2026-03-10'")
+    house.execute("delete from kpis.segment_sizes")
+    compute(house, kpis, queries)
+    assert house.execute(
+        "select distinct period_start::varchar, is_complete from kpis.kpi_values "
+        "where kpi = 'segment_members' and period_grain = 'month'"
+    ).fetchall() == [("2026-02-01", True)]
+
+
 def test_a_snapshot_of_nothing_keeps_the_months_before(house, figures):
     kpis, queries = figures
     compute(house, kpis, queries)
