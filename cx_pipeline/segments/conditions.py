@@ -15,7 +15,14 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from cx_pipeline.warehouse.config_files import ConfigModel, did_you_mean
 
@@ -125,14 +132,42 @@ class _JourneyFilter(ConfigModel):
 OneOrMore = str | list[str]
 
 
+def _words(*words: str) -> AfterValidator:
+    """Refuse a word that our models never write into the column: it would match nobody."""
+
+    def check(value: OneOrMore) -> OneOrMore:
+        for word in [value] if isinstance(value, str) else value:
+            if word not in words:
+                raise ValueError(f'there is no "{word}" here; it is one of {", ".join(words)}')
+        return value
+
+    return AfterValidator(check)
+
+
+TouchpointType = Annotated[
+    OneOrMore,
+    _words(
+        *("order", "delivery", "return", "store_visit", "web", "message", "case", "survey"),
+        *("review", "device", "contract"),
+    ),
+]
+Stage = Annotated[OneOrMore, _words("discover", "explore", "buy", "deliver", "inspire")]
+Direction = Annotated[OneOrMore, _words("inbound", "outbound")]
+FeedbackType = Annotated[OneOrMore, _words("survey", "review")]
+Metric = Annotated[OneOrMore, _words("nps", "csat", "ces", "rating", "other")]
+NpsGroup = Annotated[OneOrMore, _words("promoter", "passive", "detractor")]
+
+
 class TouchpointFilter(_JourneyFilter):
     """Contacts with the company: rows of journey.touchpoints."""
 
-    type: OneOrMore | None = Field(default=None, json_schema_extra={"column": "touchpoint_type"})
+    type: TouchpointType | None = Field(
+        default=None, json_schema_extra={"column": "touchpoint_type"}
+    )
     event_name: OneOrMore | None = None
     channel: OneOrMore | None = None
-    stage: OneOrMore | None = None
-    direction: OneOrMore | None = None
+    stage: Stage | None = None
+    direction: Direction | None = None
     store_id: OneOrMore | None = None
     product_id: OneOrMore | None = None
     campaign_id: OneOrMore | None = None
@@ -169,9 +204,12 @@ class CaseFilter(_JourneyFilter):
 class FeedbackFilter(_JourneyFilter):
     """Survey answers, reviews and ratings: rows of experience.feedback."""
 
-    type: OneOrMore | None = Field(default=None, json_schema_extra={"column": "feedback_type"})
-    metric: OneOrMore | None = None
-    nps_group: OneOrMore | None = None
+    type: FeedbackType | None = Field(default=None, json_schema_extra={"column": "feedback_type"})
+    metric: Metric | None = None
+    score: float | list[float] | None = Field(
+        default=None, description="On the scale of its source."
+    )
+    nps_group: NpsGroup | None = None
     touchpoint: OneOrMore | None = None
     store_id: OneOrMore | None = None
     product_id: OneOrMore | None = None

@@ -59,21 +59,25 @@ create table journey.touchpoints as
 select profile_key, event_name, touchpoint_type, cast(event_date as date) as event_date,
     'web' as channel
 from (values
-    ('ann-mail', 'product_viewed', 'web_event', '2026-11-20'),
-    ('ann-phone', 'product_viewed', 'web_event', '2026-11-19'),
-    ('bob-mail', 'product_viewed', 'web_event', '2026-10-21'),
+    ('ann-mail', 'product_viewed', 'web', '2026-11-20'),
+    ('ann-phone', 'product_viewed', 'web', '2026-11-19'),
+    ('bob-mail', 'product_viewed', 'web', '2026-10-21'),
     ('dea-mail', 'case_opened', 'case', '2026-11-01'),
-    ('nobody', 'product_viewed', 'web_event', '2026-11-20'),
-    (null, 'product_viewed', 'web_event', '2026-11-20')
+    ('nobody', 'product_viewed', 'web', '2026-11-20'),
+    (null, 'product_viewed', 'web', '2026-11-20')
 ) as t (profile_key, event_name, touchpoint_type, event_date);
 create table journey.orders (
     profile_key varchar, event_date date, channel varchar, is_returned boolean, is_refund boolean,
     is_cancelled boolean
 );
 create table experience.cases (profile_key varchar, event_date date, is_open boolean);
-create table experience.feedback (
-    profile_key varchar, event_date date, metric varchar, nps_group varchar
-);
+create table experience.feedback as
+select profile_key, cast(event_date as date) as event_date, metric, nps_group, score
+from (values
+    ('ann-mail', '2026-11-20', 'rating', null, 1.5),
+    ('bob-mail', '2026-11-20', 'rating', null, 5.0),
+    ('dea-mail', '2026-11-20', 'nps', 'detractor', 2.0)
+) as f (profile_key, event_date, metric, nps_group, score);
 create table consent.purposes as from (values
     ('analytics', 'web', false), ('analytics', 'store', false),
     ('marketing', 'email', true), ('marketing', 'sms', true)

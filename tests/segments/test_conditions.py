@@ -1,7 +1,11 @@
+import re
+
 import pytest
 
-from cx_pipeline.segments.conditions import kind_of
+from cx_pipeline.segments.conditions import TouchpointFilter, kind_of
+from cx_pipeline.settings import load_settings
 from cx_pipeline.warehouse.config_files import ConfigError
+from cx_pipeline.warehouse.project import manifest_as_dict
 from tests.segments.segment_house import read
 
 HEAD = """\
@@ -43,6 +47,12 @@ segments:
         ("      {order: {chanel: web}}", 8, 'did you mean "channel"?'),
         ("      {order: {at_least: 3, at_most: 2}}", 8, "is more than at_most"),
         ("      {touchpoint: {within_days: 0}}", 8, "greater than 0"),
+        ("      {touchpoint: {type: orders}}", 8, "it is one of order, delivery, return"),
+        ("      {touchpoint: {stage: [buy, bought]}}", 8, 'there is no "bought" here'),
+        ("      {touchpoint: {direction: in}}", 8, "inbound, outbound"),
+        ("      {feedback: {type: reviews}}", 8, "one of survey, review"),
+        ("      {feedback: {metric: NPS}}", 8, "one of nps, csat"),
+        ("      {feedback: {nps_group: promoters}}", 8, "one of promoter"),
         ("      {rfm: {recency: [6]}}", 8, "less than or equal to 5"),
         ("      {rfm: {}}", 8, "name at least one"),
     ],
@@ -93,7 +103,7 @@ def test_every_operator_and_kind_of_condition_is_understood(tmp_path):
         - {column: order_amount, more_than: 12.5}
         - {column: channels, contains: web}
         - any:
-            - {touchpoint: {type: web_event, event_name: [a, b], within_days: 3, at_least: 2}}
+            - {touchpoint: {type: web, event_name: [a, b], within_days: 3, at_least: 2}}
             - {feedback: {type: survey, metric: nps}}
         - none:
             - {case: {is_open: true}}
@@ -120,3 +130,10 @@ def test_every_operator_and_kind_of_condition_is_understood(tmp_path):
 )
 def test_a_type_has_a_kind(data_type, kind):
     assert kind_of(data_type) == kind
+
+
+def test_every_type_of_touchpoint_that_the_column_is_described_with_is_known():
+    nodes = manifest_as_dict(load_settings())["nodes"]
+    described = nodes["model.cx_pipeline.touchpoints"]["columns"]["touchpoint_type"]["description"]
+    words = re.findall("[a-z_]+", described.replace(" or ", ", "))
+    assert TouchpointFilter(type=words).type == words
