@@ -6,6 +6,7 @@ Keeps out: any work; each command calls the room or the floor that does it.
 import logging
 import os
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -75,7 +76,7 @@ def _claimed(settings: Settings) -> Settings:
 
 
 def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) -> None:
-    """Run with one progress bar a room, then say what came of it; exit 1 when it failed."""
+    """Run, showing how far it is, then say what came of it; exit 1 when it failed."""
     # A log that cannot be written (the disk is full) is not worth a traceback a line.
     logging.raiseExceptions = False
     # Importing Dagster and dbt takes seconds; `cx --help` should not wait for them.
@@ -121,6 +122,8 @@ def _run_with_bars(
 ) -> tuple["RunOutcome", dict[str, set[str]]]:
     """Run; return what came of it, and which assets of each room were made.
 
+    On a terminal each room has a progress bar; a log gets a line when a room is done.
+
     Raises:
         OutOfSpaceError: The disk or the engine's memory did not do.
     """
@@ -133,6 +136,7 @@ def _run_with_bars(
         TimeElapsedColumn(),
         TextColumn("{task.fields[latest]}", style="dim"),
         console=console,
+        disable=not console.is_terminal,
     )
     done: dict[str, set[str]] = {room: set() for room in planned}
     with bars:
@@ -152,6 +156,8 @@ def _run_with_bars(
             bars.update(task, completed=len(done[made.room]), latest=latest)
             if finished:
                 bars.stop_task(task)
+                if bars.disable:
+                    console.print(f"{time.strftime('%H:%M:%S')} {made.room} done", highlight=False)
 
         return run_pipeline(settings, rooms, show, full_refresh=full_refresh), done
 

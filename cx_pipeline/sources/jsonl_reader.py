@@ -22,7 +22,7 @@ from cx_pipeline.warehouse.sql import text_literal
 
 _NO_RECORD = (
     "no line of the file is a JSON object with keys that can land; is it another format, or an "
-    "error page? JSON Lines has one object on each line"
+    "error page? JSON Lines has one object on each line; `jq -c '.[]'` makes them of an array"
 )
 
 # `[1, 2]` is JSON, but no record.
