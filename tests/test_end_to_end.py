@@ -144,6 +144,7 @@ def test_a_killed_run_leaves_the_published_file_whole_and_the_next_one_completes
     assert company.published.resolve().read_bytes() == before
     done = run_cx("run", "--data", company.data_dir)
     assert "Nothing new" not in done.stdout
+    assert "kpis done" in done.stdout
     if room == "journey":
         assert "A full refresh was not of everything or did not end well" in done.stdout
     assert differing(table_hashes(demo_company), table_hashes(company)) == []

@@ -17,6 +17,9 @@ from cx_pipeline.warehouse.lease import LeaseHeldError, lease
 
 Row = tuple[object, ...]
 
+_RUNS_LOOKED_AT = 100
+"""How far back the newest run of everything is looked for, of whose checks status tells."""
+
 
 class SourceTable(NamedTuple):
     """What came of one table of a source."""
@@ -45,7 +48,7 @@ class Status:
         """Return title, header and rows of each part that has something to say."""
         parts = [
             ("Failed steps of the last run", ("step", "error"), self.failed_steps),
-            ("Failed checks of the last run", ("asset", "check", "rows"), self.failed_checks),
+            ("Failed checks", ("asset", "check", "severity", "rows"), self.failed_checks),
             (
                 "Sources",
                 ("source", "table", "last landed", "rows sent", "set aside"),
@@ -68,6 +71,7 @@ def read_status(settings: Settings) -> Status:
         with dagster_instance(settings) as instance:
             end_dead_runs(settings, instance)
             _read_last_run(status, instance)
+            _read_failed_checks(status, instance)
     published = settings.serving_dir / "bi.duckdb"
     if published.exists():
         try:
@@ -122,18 +126,33 @@ def _read_last_run(status: Status, instance: dg.DagsterInstance) -> None:
     for event in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         error = event.dagster_event.step_failure_data.error
         status.failed_steps.append((event.step_key, error_message(error)))
-    evaluations = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-    for event in evaluations:
-        evaluation = event.dagster_event.asset_check_evaluation_data
-        if not evaluation.passed:
-            rows = evaluation.metadata.get("failing_rows")
-            status.failed_checks.append(
-                (
-                    evaluation.asset_key.to_user_string(),
-                    evaluation.check_name,
-                    rows.value if rows else "",
+
+
+def _read_failed_checks(status: Status, instance: dg.DagsterInstance) -> None:
+    """Read the newest result of each check: a run that finds nothing new checks nothing."""
+    seen = set()
+    for record in instance.get_run_records(limit=_RUNS_LOOKED_AT):
+        run = record.dagster_run
+        events = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        # A step that was tried again has checked again.
+        for event in reversed(events):
+            evaluation = event.dagster_event.asset_check_evaluation_data
+            if evaluation.asset_check_key in seen:
+                continue
+            seen.add(evaluation.asset_check_key)
+            if not evaluation.passed:
+                rows = evaluation.metadata.get("failing_rows")
+                status.failed_checks.append(
+                    (
+                        evaluation.asset_key.to_user_string(),
+                        evaluation.check_name,
+                        evaluation.severity.value.lower(),
+                        rows.value if rows else "",
+                    )
                 )
-            )
+        if events and not run.asset_selection:
+            break
+    status.failed_checks.sort()
 
 
 def _read_publication(status: Status, connection: duckdb.DuckDBPyConnection) -> None:
