@@ -36,6 +36,7 @@ whole."""
 OF_TOUCHED_CUSTOMERS = (
     ".customers_as_built",
     *(f".int_customer_360__{step}" for step in ("orders", "products", "reach", "touchpoints")),
+    ".int_customer_360__last_touchpoints",
 )
 """Which customers an increment built, and on which day: not the same on each engine. What customers
 tells on top of them is compared then too."""

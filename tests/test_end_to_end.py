@@ -49,7 +49,7 @@ def table_hashes(company: Company) -> dict[str, tuple]:
             # Hashes of the loads and the config folder; whom the last run touched or changed.
             "and table_name not in ('resolved_evidence', 'int_customer_360__touched_profiles', "
             "'int_customer_360__orders', 'int_customer_360__products', 'int_customer_360__reach', "
-            "'int_customer_360__touchpoints') "
+            "'int_customer_360__touchpoints', 'int_customer_360__last_touchpoints') "
             "and table_name not like 'changed_profiles_of_%'"
         ).fetchall()
         hashes = {}

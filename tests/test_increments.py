@@ -62,6 +62,7 @@ HISTORIES = {
     "customer_360.int_customer_360__products",
     "customer_360.int_customer_360__reach",
     "customer_360.int_customer_360__touchpoints",
+    "customer_360.int_customer_360__last_touchpoints",
     "customer_360.customers_as_built",
     "segments.memberships",
 }

@@ -28,7 +28,8 @@ SCRIPT_NODES = {
     *("touchpoints", "sessions", "orders", "customer_profiles"),
     *("int_customer_360__touched_profiles", "int_customer_360__orders"),
     *("int_customer_360__products", "int_customer_360__reach"),
-    *("int_customer_360__touchpoints", "customers_as_built"),
+    *("int_customer_360__touchpoints", "int_customer_360__last_touchpoints"),
+    "customers_as_built",
 }
 """The models that do what the scripts of the peers do too; with them goes identity's Python."""
 
