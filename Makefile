@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 VENV := .venv/bin
 PYTHON ?= python3
+NEW_KEY = $$($(PYTHON) -c 'import secrets; print(secrets.token_hex(32))')
 
 .PHONY: help setup demo dev test lint bench bench-scale parity
 
@@ -8,6 +9,8 @@ help: ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup: .venv/installed .env ## make .venv with the hash-locked dependencies, and .env with a secret
+	@# Also into a file that somebody made: the last line of a name counts.
+	@grep -q '^CX_IDENTITY_KEY=.' .env || echo "CX_IDENTITY_KEY=$(NEW_KEY)" >> .env
 
 .venv/installed: requirements.lock requirements-uv.lock pyproject.toml
 	@echo "Installing into .venv (once)"
@@ -28,7 +31,7 @@ setup: .venv/installed .env ## make .venv with the hash-locked dependencies, and
 	@touch $@
 
 .env:
-	@umask 077 && sed "s/^CX_IDENTITY_KEY=$$/CX_IDENTITY_KEY=$$($(PYTHON) -c 'import secrets; print(secrets.token_hex(32))')/" .env.example > .env
+	@umask 077 && sed "s/^CX_IDENTITY_KEY=$$/CX_IDENTITY_KEY=$(NEW_KEY)/" .env.example > .env
 
 demo: setup ## run the whole pipeline on the demo company
 	@$(VENV)/cx demo

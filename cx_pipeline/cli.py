@@ -111,7 +111,10 @@ def _run(settings: Settings, rooms: list[str], *, full_refresh: bool = False) ->
         _print_kpis(published)
         console.print(Text(f"\nPublished   {published}"), soft_wrap=True)
     console.print(Text(f"Full log    {outcome.log_path}"), soft_wrap=True)
-    console.print("Open the UI make dev, or cx dev", highlight=False)
+    command = "make dev, or cx dev"
+    if settings.data_dir != Settings.model_fields["data_dir"].default:
+        command = f"cx dev --config {settings.config_dir} --data {settings.data_dir}"
+    console.print(Text(f"Open the UI {command}"), soft_wrap=True)
     _tell_what_to_look_at(settings, outcome)
     if outcome.failed_checks:
         raise typer.Exit(1)

@@ -29,6 +29,7 @@ SPLIT = (
     (),
     ("sources", "staging"),
     ("sources", "staging", "identity", "consent", "journey"),
+    ("sources", "staging", "experience"),
     ("sources", "staging"),
     (),
 )
@@ -252,5 +253,5 @@ def test_the_cases_fill_the_tables(built):
     at_once, _ = built
     assert len(at_once["journey.touchpoints"]) > 100 * CASES
     assert len(at_once["customer_360.customers"]) > 3 * CASES
-    assert len(at_once["journey.int_journey__inherited_profiles"]) > CASES
+    assert len(at_once["staging.stg_inherited_profiles"]) > CASES
     assert len(at_once) > 50

@@ -129,7 +129,8 @@ class _JourneyFilter(ConfigModel):
         return extra["column"] if isinstance(extra, dict) else name
 
 
-OneOrMore = str | list[str]
+OneOrMore = str | Annotated[list[str], Field(min_length=1)]
+Score = Annotated[float, Field(strict=True)]
 
 
 def _words(*words: str) -> AfterValidator:
@@ -206,7 +207,7 @@ class FeedbackFilter(_JourneyFilter):
 
     type: FeedbackType | None = Field(default=None, json_schema_extra={"column": "feedback_type"})
     metric: Metric | None = None
-    score: float | list[float] | None = Field(
+    score: Score | Annotated[list[Score], Field(min_length=1)] | None = Field(
         default=None, description="On the scale of its source."
     )
     nps_group: NpsGroup | None = None

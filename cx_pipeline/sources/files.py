@@ -283,6 +283,12 @@ def _find_remote(path: str, patterns: Collection[str]) -> list[InputFile]:
                     remote_path=remote,
                     local_path=None,
                 )
+    except ImportError as error:
+        raise SourceUnreachableError(
+            f"{path}: {error} (`.venv/bin/python -m pip install …`); credentials are read in that "
+            "package's way.",
+            may_pass=False,
+        ) from None
     except Exception as error:  # noqa: BLE001 - every file system brings its own
         raise SourceUnreachableError(
             f"{path} does not answer ({type(error).__name__}: {error}); check the address, the "

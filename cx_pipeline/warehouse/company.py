@@ -120,8 +120,9 @@ def claim_data_folder(settings: Settings) -> None:
         raise DataFolderError(
             f"CX_IDENTITY_KEY is not the key that {settings.data_dir} was built with: every "
             "customer would stand in it twice. Bring the old key back into .env. If it is lost, "
-            f"delete {path} and {settings.warehouse_path} and run again: everything is rebuilt "
-            "from the lake, and every customer gets another id."
+            f"delete {path}, put {settings.warehouse_path} aside and run again: all is rebuilt "
+            "from the lake but past stays in segments, earlier months of customer, consent and "
+            "segment figures, and corrections in the consent log; every customer gets another id."
         )
     _claim_engine(settings)
 
@@ -185,6 +186,10 @@ def _make_folders(settings: Settings) -> None:
         if not folder.exists():
             folder.mkdir()
             folder.chmod(mode)
+    # A data folder in a checkout: its rows would be one `git add .` from everybody.
+    ignored = settings.data_dir / ".gitignore"
+    if not ignored.exists():
+        ignored.write_text("*\n")
     if not os.access(settings.data_dir, os.W_OK):
         raise PermissionError(errno.EACCES, "no right to write", str(settings.data_dir))
 

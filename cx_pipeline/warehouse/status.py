@@ -48,7 +48,7 @@ class Status:
         """Return title, header and rows of each part that has something to say."""
         parts = [
             ("Failed steps of the last run", ("step", "error"), self.failed_steps),
-            ("Failed checks", ("asset", "check", "severity", "rows"), self.failed_checks),
+            ("Failed checks", ("asset", "check", "severity", "rows", "what"), self.failed_checks),
             (
                 "Sources",
                 ("source", "table", "last landed", "rows sent", "set aside"),
@@ -107,8 +107,9 @@ def read_sources(settings: Settings) -> list[SourceTable]:
             return [SourceTable("", told, "")]
         told = (
             f"{settings.warehouse_path} cannot be read. Where no other program has it open, it is "
-            "damaged: bring back a copy, or delete it; then `cx run` builds it from the lake, but "
-            "for past stays in segments and corrected consents"
+            "damaged: bring back a copy, or put it aside; then `cx run` builds it from the lake, "
+            "but for past stays in segments, earlier months of customer, consent and segment "
+            "figures, and corrections in the consent log"
         )
         return [SourceTable("", told, "")]
 
@@ -129,14 +130,16 @@ def _read_last_run(status: Status, instance: dg.DagsterInstance) -> None:
 
 
 def _read_failed_checks(status: Status, instance: dg.DagsterInstance) -> None:
-    """Read the newest result of each check: a run that finds nothing new checks nothing."""
+    """Read the newest result of each check: a run that finds nothing new checks sources alone."""
     seen = set()
     for record in instance.get_run_records(limit=_RUNS_LOOKED_AT):
         run = record.dagster_run
         events = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        rooms = set()
         # A step that was tried again has checked again.
         for event in reversed(events):
             evaluation = event.dagster_event.asset_check_evaluation_data
+            rooms.add(evaluation.asset_key.path[0])
             if evaluation.asset_check_key in seen:
                 continue
             seen.add(evaluation.asset_check_key)
@@ -148,9 +151,10 @@ def _read_failed_checks(status: Status, instance: dg.DagsterInstance) -> None:
                         evaluation.check_name,
                         evaluation.severity.value.lower(),
                         rows.value if rows else "",
+                        evaluation.description or "",
                     )
                 )
-        if events and not run.asset_selection:
+        if run.is_success and not run.asset_selection and rooms - {"sources"}:
             break
     status.failed_checks.sort()
 

@@ -6,8 +6,9 @@
 ) }}
 
 -- A withdrawal without any identifier, or with none but a cut-off address, binds nobody, and the
--- consent that it took back would stand. A source of which nothing may stop a run says so by
--- `max_share: 1`.
+-- consent that it took back would stand. A statement that is no longer read, because its entity's
+-- `where:` leaves it out, stays in the log and stops nothing. A source of which nothing may stop a
+-- run says so by `max_share: 1`.
 with nameless as (
     select
         consent_log.source_name,
@@ -17,6 +18,8 @@ with nameless as (
     from {{ ref("consent_log") }} as consent_log
     inner join {{ source("sources", "quarantine_limits") }} as quarantine_limits
         on consent_log.source_name = quarantine_limits.source_name
+    semi join {{ ref("stg_consent_events") }} as stg_consent_events
+        on consent_log.consent_event_id = stg_consent_events.consent_event_id
     where
         consent_log.profile_key is null
         and consent_log.status <> 'granted'
@@ -44,7 +47,8 @@ unbound as (
         format(
             '{}: {} refusals name nobody, such as consent_event_id {} (the newest came with load '
             || '{}): crm_id, email, phone and the other identifiers are empty, blocked or cannot '
-            || 'be read. Correct the export, or how sources.yml reads it, and run again.',
+            || 'be read. Correct the export, or how sources.yml reads it, and run again; statements '
+            || 'that bind nobody, such as those of a nameless banner, are left out by `where:`.',
             uncorrected.source_name,
             uncorrected.row_count,
             uncorrected.one_consent_event_id,

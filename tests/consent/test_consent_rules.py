@@ -144,6 +144,20 @@ def test_a_refusal_that_names_nobody_is_found_until_it_names_somebody(house):
     assert not house.may("ann", "marketing", "email")
 
 
+def test_a_refusal_that_names_nobody_is_left_out_where_it_binds_nobody(house):
+    test = "assert_every_refusal_names_somebody"
+    house.say(Statement("s2", status="withdrawn"), Statement("s3", status="denied"))
+    house.run()
+    ((problem,),) = house.failures(test)
+    assert "2 refusals" in problem
+    # `where:` of the entity no longer reads it; the log keeps it.
+    del house.versions["s2", 1]
+    house.run(full_refresh=True)
+    ((problem,),) = house.failures(test)
+    assert "1 refusals name nobody, such as consent_event_id s3" in problem
+    assert len(house.log()) == 2
+
+
 def test_a_refusal_outlives_the_key_that_it_was_logged_under(house):
     test = "assert_every_refusal_finds_its_customer"
     ann, objection = ["crm_id:test", "email:ann@x.dk"], {"purpose": "analytics", "channel": "web"}

@@ -52,6 +52,8 @@ segments:
         ("      {touchpoint: {direction: in}}", 8, "inbound, outbound"),
         ("      {feedback: {type: reviews}}", 8, "one of survey, review"),
         ("      {feedback: {metric: NPS}}", 8, "one of nps, csat"),
+        ("      {feedback: {score: true}}", 8, "valid number"),
+        ("      {feedback: {type: []}}", 8, "at least 1 item"),
         ("      {feedback: {nps_group: promoters}}", 8, "one of promoter"),
         ("      {rfm: {recency: [6]}}", 8, "less than or equal to 5"),
         ("      {rfm: {}}", 8, "name at least one"),

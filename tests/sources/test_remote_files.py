@@ -77,6 +77,13 @@ def test_a_file_system_that_is_not_known_is_one_sources_error(site: Site) -> Non
     assert "does not answer" in site.load_with_errors()[0].error
 
 
+def test_a_file_system_whose_package_is_missing_names_it(site: Site) -> None:
+    site.configure(shop_config("files: '*.csv'", ORDER_MAPPING).replace("../in", "gcs://bucket/x"))
+    error = site.load_with_errors()[0].error
+    assert "install gcsfs" in error
+    assert "network" not in error
+
+
 class HttpError(Exception):
     """What a file system raises that brings errors of its own, as gcsfs and botocore do."""
 

@@ -45,7 +45,7 @@ from cx_pipeline.warehouse.sql import text_literal
 
 if not (find_spec("pyspark") and find_spec("dbt.adapters.spark")):
     raise EngineMissingError(
-        "CX_ENGINE=spark needs dbt-spark and pyspark. Install them with `pip install .[spark]`; "
+        "CX_ENGINE=spark needs dbt-spark and pyspark. Install them with `make .venv/spark`; "
         "Spark itself needs Java 17 or newer."
     )
 

@@ -14,7 +14,7 @@ with stg_cases as (
         coalesce(cases.profile_key, inherited.profile_key) as profile_key,
         greatest(cases._load_id, inherited._load_id) as _load_id,
     from {{ ref("stg_cases") }} as cases
-    left join {{ ref("int_journey__inherited_profiles") }} as inherited
+    left join {{ ref("stg_inherited_profiles") }} as inherited
         on 'case:' || cases.case_id = inherited.touchpoint_id
 ),
 

@@ -15,7 +15,7 @@
     select 'review:' || review_id from {{ ref("stg_reviews") }}
     where _load_id > {{ last_load }}
     union all
-    select touchpoint_id from {{ ref("int_journey__inherited_profiles") }}
+    select touchpoint_id from {{ ref("stg_inherited_profiles") }}
     where _load_id > {{ last_load }}
 {% endset %}
 {% do find_changed_keys("feedback_id", changed_feedback) %}
@@ -33,7 +33,7 @@ reviews as (
 -- Of an answer that names nobody: whose its order or case is.
 inherited as (
     select touchpoint_id, profile_key, _load_id
-    from {{ ref("int_journey__inherited_profiles") }}
+    from {{ ref("stg_inherited_profiles") }}
 ),
 
 survey_feedback as (

@@ -45,12 +45,12 @@
     union all
     {% endfor %}
     select inherited.touchpoint_id
-    from {{ ref('int_journey__inherited_profiles') }} as inherited
+    from {{ ref('stg_inherited_profiles') }} as inherited
     where inherited._load_id > {{ last_load }}
     union all
     select 'case_message:' || case_messages.case_message_id
     from {{ ref('stg_case_messages') }} as case_messages
-    inner join {{ ref('int_journey__inherited_profiles') }} as inherited
+    inner join {{ ref('stg_inherited_profiles') }} as inherited
         on 'case:' || case_messages.case_id = inherited.touchpoint_id
     where inherited._load_id > {{ last_load }}
     union all
@@ -74,7 +74,7 @@ with orders as (
 
 -- Of a record that names nobody: whose its order or case is.
 inherited as (
-    select touchpoint_id, profile_key from {{ ref('int_journey__inherited_profiles') }}
+    select touchpoint_id, profile_key from {{ ref('stg_inherited_profiles') }}
 ),
 
 cases as (

@@ -1,7 +1,7 @@
 {#
-    A review page knows the order, a survey of the service desk the case, and neither who wrote. Few
-    records are like that, so whose they are stands in a small table: looking all up in the orders
-    would hold every order in memory once for each kind.
+    A review page knows the order, a survey of the service desk the case, and neither who wrote. Whose
+    these records are stands in a table: looked up by each fact, every order would be held in memory
+    once for each kind. Staging is built as one, so no room finds it older than the records.
 #}
 {% set naming_nobody = {
     'case': (ref('stg_cases'), 'case_id', 'null'),
