@@ -47,8 +47,8 @@ unbound as (
         format(
             '{}: {} refusals name nobody, such as consent_event_id {} (the newest came with load '
             || '{}): crm_id, email, phone and the other identifiers are empty, blocked or cannot '
-            || 'be read. Correct the export, or how sources.yml reads it, and run again; statements '
-            || 'that bind nobody, such as those of a nameless banner, are left out by `where:`.',
+            || 'be read. Correct the export, or how sources.yml reads it, and run again; what '
+            || 'binds nobody, such as the words of a nameless banner, is left out by `where:`.',
             uncorrected.source_name,
             uncorrected.row_count,
             uncorrected.one_consent_event_id,
