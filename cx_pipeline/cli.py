@@ -324,6 +324,11 @@ def validate(config: ConfigOption = None, data: DataOption = None) -> None:
     if problems:
         raise typer.Exit(1)
     console.print("Config and sources are in order.")
+    decided = ("company.yml", "purposes.yml", "journey_stages.yml", "identity_rules.yml")
+    lent = [name for name in (*decided, "segments") if not (settings.config_dir / name).exists()]
+    if lent:
+        what = f"Not in {settings.config_dir}, so taken from the demo company: {', '.join(lent)}."
+        console.print(Text(what), soft_wrap=True)
 
 
 @app.command()

@@ -43,6 +43,20 @@ def test_what_config_says_is_quoted_as_it_stands(cx, tmp_path, expression):
     assert f"`{expression}`" in result.output
 
 
+def test_validate_tells_what_a_config_folder_takes_from_the_demo_company(cx, tmp_path):
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "people.csv").write_text("Id,Mail\n1,a@example.org\n")
+    (tmp_path / "sources.yml").write_text(
+        "sources:\n  shop:\n    path: shop\n    tables:\n      people:\n        files: people.csv\n"
+        "        entities: {contact: {columns: {contact_id: Id, email: Mail}}}\n"
+    )
+    (tmp_path / "segments").mkdir()
+    result = cx("validate", "--config", tmp_path, "--data", tmp_path / "data")
+    assert result.exit_code == 0, result.output
+    assert "company.yml, purposes.yml, journey_stages.yml, identity_rules.yml." in result.output
+    assert "segments" not in result.output
+
+
 def test_a_mistyped_folder_is_named_before_anything_is_written(cx, tmp_path):
     for command in ("run", "validate"):
         result = cx(command, "--config", tmp_path / "nope", "--data", tmp_path / "data")
