@@ -14,7 +14,9 @@ import duckdb
 import pytest
 
 from cx_pipeline.demo.simulator import simulate
-from cx_pipeline.settings import PROJECT_DIR
+from cx_pipeline.serving.catalogue import is_published
+from cx_pipeline.settings import PROJECT_DIR, load_settings
+from cx_pipeline.warehouse.instance import dagster_instance
 from tests.conftest import CX, Company, run_cx
 
 # Columns that say when, and in which load, something came or was built; all else is the same after
@@ -265,3 +267,18 @@ def test_yesterday_is_the_demos_last_day(demo_company):
     (as_of,) = demo_company.query("select as_of_date from journey.as_of")[0]
     # A day less when the suite runs over midnight.
     assert yesterday - timedelta(days=1) <= as_of <= yesterday
+
+
+def test_the_ui_says_what_each_published_column_means(demo_company):
+    settings = load_settings(data_dir=demo_company.data_dir)
+    described = 0
+    with dagster_instance(settings) as instance:
+        for key in instance.all_asset_keys():
+            made = instance.get_latest_materialization_event(key)
+            if made is None or not is_published(*key.path[:2]):
+                continue
+            schema = made.asset_materialization.metadata["dagster/column_schema"].value
+            for column in schema.columns:
+                assert column.description, f"{key.to_user_string()}.{column.name}"
+                described += 1
+    assert described > 300

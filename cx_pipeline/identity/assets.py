@@ -76,7 +76,7 @@ def identity_resolution(context: dg.AssetExecutionContext) -> Iterator[dg.Materi
         health = measure_health(connection, rules)
         for table in ("customer_xref", "id_changes", "rejected_links"):
             checks = []
-            metadata = table_metadata(connection, f"identity.{table}")
+            metadata = table_metadata(connection, f"identity.{table}", settings)
             if table == "customer_xref":
                 metadata |= {
                     "changed_rows": update.changed_rows,

@@ -57,9 +57,9 @@ def kpis() -> tuple[dg.MaterializeResult, dg.MaterializeResult]:
         compute(con, figures, queries)
         return (
             dg.MaterializeResult(
-                asset_key=KPI_VALUES, metadata=table_metadata(con, "kpis.kpi_values")
+                asset_key=KPI_VALUES, metadata=table_metadata(con, "kpis.kpi_values", settings)
             ),
             dg.MaterializeResult(
-                asset_key=DEFINITIONS, metadata=table_metadata(con, "kpis.definitions")
+                asset_key=DEFINITIONS, metadata=table_metadata(con, "kpis.definitions", settings)
             ),
         )

@@ -31,7 +31,7 @@ DEPS = [
             group_name="segments",
             kinds={"python", "duckdb"},
             description="One row per customer, segment and stay. Who is in, who was, since when; "
-            "nobody stands in a segment without permission for its purpose.",
+            "nobody is a member without permission for the segment's purpose.",
         ),
         dg.AssetSpec(
             key=DEFINITIONS,
@@ -52,7 +52,7 @@ def segments() -> tuple[dg.MaterializeResult, dg.MaterializeResult]:
             dg.MaterializeResult(
                 asset_key=MEMBERSHIPS,
                 metadata={
-                    **table_metadata(con, "segments.memberships"),
+                    **table_metadata(con, "segments.memberships", settings),
                     "entered": changes.entered_count,
                     "left": changes.left_count,
                 },
@@ -60,7 +60,7 @@ def segments() -> tuple[dg.MaterializeResult, dg.MaterializeResult]:
             dg.MaterializeResult(
                 asset_key=DEFINITIONS,
                 metadata={
-                    **table_metadata(con, "segments.definitions"),
+                    **table_metadata(con, "segments.definitions", settings),
                     "members": changes.member_counts,
                 },
             ),

@@ -161,7 +161,7 @@ def _contract_views(config: SourcesConfig) -> dg.AssetsDefinition:
                 note_begin(connection, settings, context.run_id, full_refresh=full_refresh)
             # In the order of the specs: Dagster wants the books before what comes after them.
             for key in [spec.key for spec in specs if spec.key in context.selected_asset_keys]:
-                metadata = table_metadata(connection, ".".join(key.path))
+                metadata = table_metadata(connection, ".".join(key.path), settings)
                 yield dg.MaterializeResult(asset_key=key, metadata=metadata)
 
     return source_contract
