@@ -48,6 +48,23 @@
 {%- endmacro %}
 
 
+{#
+    The orders beside which the scan of a card is no contact of its own: of the customer and not of the
+    order alone. Where another bought, or nobody that is known, the scan is all that tells of the
+    customer's visit.
+#}
+{% macro orders_of_touched_customers() -%}
+    select
+        touched_profiles.customer_id,
+        orders.order_id,
+    from {{ ref("orders") }} as orders
+    inner join {{ ref("int_customer_360__touched_profiles") }} as touched_profiles
+        on orders.profile_key = touched_profiles.profile_key
+    where
+        orders.event_date <= (select as_of.as_of_date from {{ ref("as_of") }} as as_of)
+{%- endmacro %}
+
+
 {# How many days a person may take from one stage to a later one. #}
 {% macro stage_window_days() -%}
     {{ return(30) }}

@@ -19,27 +19,12 @@ touchpoints as (
     where touchpoints.event_date <= (select as_of.as_of_date from as_of) and {{ is_contact() }}
 ),
 
-orders as (
-    select
-        orders.order_id,
-        orders.profile_key,
-    from {{ ref("orders") }} as orders
-    where orders.event_date <= (select as_of.as_of_date from as_of)
-),
-
 touched_profiles as (
     select * from {{ ref("int_customer_360__touched_profiles") }}
 ),
 
--- Of the customer and not of the order alone: where another bought, or nobody that is known, the
--- scan is all that tells of the customer's visit.
 customer_orders as (
-    select
-        touched_profiles.customer_id,
-        orders.order_id,
-    from orders
-    inner join touched_profiles
-        on orders.profile_key = touched_profiles.profile_key
+    {{ orders_of_touched_customers() }}
 ),
 
 -- First by profile and channel, which shrinks millions of rows before the map is joined.
