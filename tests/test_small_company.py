@@ -1,4 +1,4 @@
-"""A company with one export and one entity: what it adds, repeats and maps differently arrives.
+"""A company with two small exports: what it adds, repeats and maps differently arrives.
 
 One story, since every run costs seconds.
 """
@@ -24,6 +24,18 @@ sources:
               crm_id: id
               email: mail
               country: "'{country}'"
+  till:
+    path: ../in
+    tables:
+      receipts:
+        files: "*.jsonl"
+        entities:
+          order:
+            columns:
+              order_id: id
+              ordered_at: sold_at
+              currency_code: "'XTS'"
+              total_amount: "'5'"
 """
 REPEATED_KEY = "primary_key_stg_contacts_contact_id"
 
@@ -42,6 +54,7 @@ class Story:
         self.countries: list[list[tuple]] = []
         self.checked_loads: list[tuple] = []
 
+        (self.inputs / "1.jsonl").write_text('{"id": "r1", "sold_at": "2026-01-01 12:00:00"}\n')
         self.map_country("DK")
         self.run_with("ann", "bob")
         self.run_with("cai")
@@ -78,6 +91,10 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 def test_new_rows_are_in_the_next_publication(story):
     assert story.countries[:2] == [[("DK", 2)], [("DK", 3)]]
+
+
+def test_a_currency_without_a_rate_is_named(story):
+    assert "XTS has no exchange rate in config/company.yml" in story.said[0]
 
 
 def test_a_repeated_key_fails_every_run_until_it_is_gone(story):

@@ -149,7 +149,7 @@ def _problems(engine: Engine, manifest: Manifest, result: NodeResult) -> str:
     node = manifest.expect(result.unique_id)
     if node.resource_type != NodeType.Test or not node.compiled_code:  # skipped: not compiled
         return ""
-    if "as problem" not in node.raw_code:
+    if "as problem" not in node.compiled_code:
         description = node.config.meta.get("description")
         return f"does not hold: {description} {result.message}" if description else ""
     return "\n".join(row[0] for row in engine.ask(f"select problem from ({node.compiled_code})"))

@@ -61,3 +61,15 @@
     where {{ column_name }} is null
     group by {{ column_name }}
 {%- endtest %}
+
+
+{# An amount whose currency has no rate counts in no figure: which currency, and how many rows. #}
+{% test has_exchange_rate(model, column_name, amount) -%}
+    select
+        coalesce(currency_code, 'A row without a currency') || ' has no exchange rate in '
+        || 'config/company.yml, so nothing counts of {{ amount }} ({{ model.identifier }}: '
+        || count(*) || '). Give the rate there.' as problem,
+    from {{ model }}
+    where {{ column_name }} is null and {{ amount }} is not null
+    group by currency_code
+{%- endtest %}

@@ -47,3 +47,21 @@
         {{ normalised_identifier('device_id') }} as device_id,
         {{ normalised_identifier('cookie_id') }} as cookie_id
 {%- endmacro %}
+
+
+{# The entities whose records name people, each with when it first and last saw them. #}
+{% macro sighted_at() -%}
+    {{ return({
+        'contacts': ('coalesce(created_at, updated_at)', 'coalesce(updated_at, created_at)'),
+        'orders': ('ordered_at', 'ordered_at'),
+        'web_events': ('occurred_at', 'occurred_at'),
+        'message_events': ('occurred_at', 'occurred_at'),
+        'cases': ('opened_at', 'opened_at'),
+        'survey_responses': ('answered_at', 'answered_at'),
+        'reviews': ('reviewed_at', 'reviewed_at'),
+        'store_visits': ('visited_at', 'visited_at'),
+        'consent_events': ('captured_at', 'captured_at'),
+        'contracts': ('cast(started_date as timestamp)', 'cast(started_date as timestamp)'),
+        'devices': ('registered_at', 'registered_at'),
+    }) }}
+{%- endmacro %}

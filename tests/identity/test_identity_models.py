@@ -50,10 +50,14 @@ class IdentityRoom(LandedSources):
 
     def build(self, *options: str) -> Update:
         """Work out who is who; return what it took in Python."""
-        blocked = blocked_patterns(read_identity_rules(load_settings(data_dir=self.data_dir)))
-        given = json.dumps({"blocked_identifiers": blocked})
-        self.dbt("run", "--vars", given, "--select", *MODELS, *options)
+        self.dbt("run", "--vars", self.blocked, "--select", *MODELS, *options)
         return self.resolve()
+
+    @property
+    def blocked(self) -> str:
+        """The rules' blocked values, as dbt is given them."""
+        rules = read_identity_rules(load_settings(data_dir=self.data_dir))
+        return json.dumps({"blocked_identifiers": blocked_patterns(rules)})
 
     def resolve(self) -> Update:
         """Take the Python step alone."""
@@ -171,3 +175,16 @@ def test_the_second_load_works_out_only_those_whom_it_touches(story):
 
 def test_a_rebuild_from_nothing_gives_the_same_room_though_records_were_replaced(story):
     assert story.hashes_after_rebuild == story.hashes
+
+
+def test_of_a_load_that_cannot_be_read_as_addresses_the_run_tells(tmp_path):
+    test = "assert_addresses_and_phone_numbers_can_be_read"
+    room = IdentityRoom(tmp_path)
+    people = [contact(f"c{n}", f"{n}@home.dk", phone=f"20304{n:03}") for n in range(100)]
+    written_out = [contact(f"d{n}", f"{n} at home.dk", phone="unknown") for n in range(30)]
+    room.land(("contacts", "1.csv", [*people, *written_out]))
+    room.build()
+    room.dbt("compile", "--vars", room.blocked, "--select", test)
+    (compiled,) = (room.data_dir / "target").rglob(f"{test}.sql")
+    ((problem,),) = room.query(compiled.read_text())
+    assert problem.startswith("test: 30 of 130 e-mail addresses of contacts cannot be read as such")

@@ -13,19 +13,6 @@
     grouped as they came, then normalised. The keyed hash of an identifier costs 1.2
     microseconds: it is taken here, once, and identity works on the keys.
 #}
-{% set seen_at = {
-    'contacts': ('coalesce(created_at, updated_at)', 'coalesce(updated_at, created_at)'),
-    'orders': ('ordered_at', 'ordered_at'),
-    'web_events': ('occurred_at', 'occurred_at'),
-    'message_events': ('occurred_at', 'occurred_at'),
-    'cases': ('opened_at', 'opened_at'),
-    'survey_responses': ('answered_at', 'answered_at'),
-    'reviews': ('reviewed_at', 'reviewed_at'),
-    'store_visits': ('visited_at', 'visited_at'),
-    'consent_events': ('captured_at', 'captured_at'),
-    'contracts': ('cast(started_date as timestamp)', 'cast(started_date as timestamp)'),
-    'devices': ('registered_at', 'registered_at'),
-} %}
 {% set last_load = last_load_id() %}
 
 with quarantined_rows as (
@@ -39,7 +26,7 @@ with quarantined_rows as (
     where load_id > {{ last_load }}
 ),
 
-{% for entity, (first_seen_at, last_seen_at) in seen_at.items() %}
+{% for entity, (first_seen_at, last_seen_at) in sighted_at().items() %}
 {{ entity }}_as_given as (
     select
         '{{ entity }}' as entity,
@@ -74,7 +61,7 @@ with quarantined_rows as (
 
 {% endfor %}
 as_given as (
-    {% for entity in seen_at %}
+    {% for entity in sighted_at() %}
     select * from {{ entity }}_as_given
     {{ 'union all by name' if not loop.last }}
     {% endfor %}
