@@ -33,8 +33,8 @@ LIMITED = rules(
 )
 UNLIMITED = rules()
 
-# 400 cases of each property have passed (of load by load 120); 40 keep the suite quick.
-some_cases = settings(deadline=None, max_examples=40)
+# 400 cases of each property have passed (of load by load 120); 25 keep the suite quick.
+some_cases = settings(deadline=None, max_examples=25)
 
 identifiers_of_a_record = st.dictionaries(
     st.sampled_from(IDENTIFIER_TYPES), st.sampled_from("abcd"), min_size=1, max_size=4

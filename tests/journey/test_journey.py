@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from tests.journey.landed_sources import LandedSources, RandomCompany
+from tests.journey.landed_sources import LandedSources
 
 ROOMS = ("path:models/staging", "path:models/journey", "path:models/media")
 COPENHAGEN = '{"time_zone": "Europe/Copenhagen"}'
@@ -264,19 +264,3 @@ def test_a_full_refresh_equals_the_sum_of_the_increments(story):
     before = story.landed.table_hashes("staging", "journey", "media")
     story.run("--full-refresh")
     assert story.landed.table_hashes("staging", "journey", "media") == before
-
-
-@pytest.mark.parametrize("seed", [11])
-def test_any_sequence_of_loads_equals_a_full_refresh(tmp_path, seed):
-    landed = LandedSources(tmp_path)
-    company = RandomCompany(seed, customers=15)
-    for number, day in enumerate(dt.date(2026, 3, day) for day in (1, 3, 5, 2)):
-        rows = company.day(day, size=16)
-        landed.land(*((entity, f"{entity}-{number}.csv", new) for entity, new in rows.items()))
-        # Loads that wait for each other are staged together, as after a run that failed.
-        if number in (0, 3):
-            landed.dbt("run", "--vars", COPENHAGEN, "--select", *ROOMS)
-    increments = landed.table_hashes("staging", "journey", "media")
-    landed.dbt("run", "--vars", COPENHAGEN, "--select", *ROOMS, "--full-refresh")
-    assert landed.table_hashes("staging", "journey", "media") == increments
-    assert increments["journey.touchpoints"][0] > 300

@@ -430,7 +430,7 @@ DAYS = st.one_of(st.none(), st.dates(min_value=date(2026, 1, 1), max_value=date(
 
 @given(st.lists(st.lists(st.tuples(DAYS, st.integers(0, 3)), max_size=12), min_size=2, max_size=4))
 @settings_of_hypothesis(
-    max_examples=40,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -483,7 +483,7 @@ ROWS = st.lists(st.tuples(st.integers(0, 30), st.sampled_from("ab")), max_size=4
 
 @given(st.lists(ROWS, min_size=2, max_size=4))
 @settings_of_hypothesis(
-    max_examples=40,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
