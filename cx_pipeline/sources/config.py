@@ -33,6 +33,7 @@ FORMATS = {
 """File formats, each with the endings that name it (before .gz and the like)."""
 
 COMPRESSIONS = (".gz", ".bz2", ".xz")
+SPREADSHEETS = (".xlsx", ".xls", ".xlsb", ".ods")
 UNREAD_PACKINGS = (".zst", ".zip", ".7z", ".br", ".lz4")
 RESERVED_COLUMNS = (
     "_file",
@@ -313,6 +314,8 @@ def _glob_fault(pattern: str) -> str:
         return f'in "{pattern}" a ** is not a folder of its own; write "**/*.csv".'
     if pattern.lower().endswith(UNREAD_PACKINGS):
         return f'"{pattern}" is packed in a way that is not read; {", ".join(COMPRESSIONS)} are.'
+    if pattern.lower().endswith(SPREADSHEETS):
+        return f'"{pattern}" is a spreadsheet, which is not read; save its sheet as CSV.'
     return ""
 
 

@@ -17,7 +17,7 @@ import adbc_driver_sqlite.dbapi
 import pyarrow as pa
 import sqlalchemy
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from cx_pipeline.sources.files import SourceUnreachableError
 from cx_pipeline.warehouse.sql import quoted
@@ -117,13 +117,21 @@ def _postgresql(url: URL) -> Iterator[Database]:
 
 @contextmanager
 def _any_other(url: URL) -> Iterator[Database]:
+    shown = url.render_as_string(hide_password=True)
     try:
         engine = sqlalchemy.create_engine(url)
         connection = engine.connect()
-    except (SQLAlchemyError, ImportError) as error:
+    except (NoSuchModuleError, ImportError) as error:
         raise SourceUnreachableError(
-            f"{url.render_as_string(hide_password=True)} does not answer ({reason_of(error)}); "
-            "check that its driver is installed, that it runs, the address and the credentials."
+            f"{shown} needs a package that is not there ({reason_of(error)}). Install the dialect "
+            "and driver of this database (`.venv/bin/python -m pip install …`; SQLAlchemy lists "
+            "them), and name both, such as mysql+pymysql://.",
+            may_pass=False,
+        ) from None
+    except SQLAlchemyError as error:
+        raise SourceUnreachableError(
+            f"{shown} does not answer ({reason_of(error)}); check that it runs, the address and "
+            "the credentials."
         ) from None
     try:
         yield _AnyOther(connection)

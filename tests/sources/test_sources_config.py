@@ -40,6 +40,7 @@ TOTAL = "total_amount: amount"
         ("'*.csv'", "['*.csv', '']", 8, '"" is not a glob below the source\'s path'),
         ("'*.csv'", "'**.csv'", 8, 'in "**.csv" a ** is not a folder of its own; write "**/*.csv"'),
         ("'*.csv'", "'*.csv.zst'", 8, "is packed in a way that is not read; .gz, .bz2, .xz are"),
+        ("'*.csv'", "'*.XLSX'", 8, "is a spreadsheet, which is not read; save its sheet as CSV"),
         ("  order:", "  ordr:", 11, 'no entity of the input contract is named "ordr"; did you'),
         (
             "email: email",
