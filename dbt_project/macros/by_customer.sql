@@ -133,21 +133,24 @@
     ),
 
     new_statements as (
-        select distinct consent_log.statement_source, consent_log.consent_event_id from {{ consent_log }}
+        select distinct
+            consent_log.statement_source, consent_log.source_name, consent_log.consent_event_id
+        from {{ consent_log }}
         cross join built_from
         where consent_log._load_id > built_from.load_id
     ),
 
     -- With what a correction corrects: it was somebody's too.
     moved_statements as (
-        select consent_log.profile_key, consent_log.contact_point_key from {{ consent_log }}
+        select consent_log.* from {{ consent_log }}
         inner join new_statements
             on
                 consent_log.statement_source = new_statements.statement_source
+                and consent_log.source_name = new_statements.source_name
                 and consent_log.consent_event_id = new_statements.consent_event_id
         union all
         -- Grants that were dated ahead and begin to count.
-        select consent_log.profile_key, consent_log.contact_point_key from {{ consent_log }}
+        select consent_log.* from {{ consent_log }}
         cross join built_from
         cross join evidence
         where
@@ -157,8 +160,11 @@
     ),
 
     moved_contact_points as (
-        select distinct contact_point_key from moved_statements
-        where contact_point_key is not null
+        select contact_point_key from moved_statements
+        union
+        select email_contact_point_key as contact_point_key from moved_statements
+        union
+        select phone_contact_point_key as contact_point_key from moved_statements
     ),
 
     -- A refusal binds all who have the address: its owner in the map, and whoever spoke for it.

@@ -17,6 +17,7 @@ unknown_refusals as (
     select
         consent_log.consent_log_id,
         consent_log.statement_source,
+        consent_log.source_name,
         consent_log.consent_event_id,
         consent_log.revision,
     from {{ ref("consent_log") }} as consent_log
@@ -34,6 +35,7 @@ forgotten as (
     anti join {{ ref("consent_log") }} as later
         on
             unknown_refusals.statement_source = later.statement_source
+            and unknown_refusals.source_name = later.source_name
             and unknown_refusals.consent_event_id = later.consent_event_id
             and unknown_refusals.revision < later.revision
 )

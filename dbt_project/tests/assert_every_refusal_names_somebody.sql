@@ -9,8 +9,19 @@
 -- consent that it took back would stand. A statement that is no longer read, because its entity's
 -- `where:` leaves it out, stays in the log and stops nothing. A source of which nothing may stop a
 -- run says so by `max_share: 1`.
-with nameless as (
+with statements_read as (
+    select stg_consent_events.consent_event_id as record_id
+    from {{ ref("stg_consent_events") }} as stg_consent_events
+    where stg_consent_events.profile_key is null
+    union
+    select stg_message_events.event_id as record_id
+    from {{ ref("stg_message_events") }} as stg_message_events
+    where stg_message_events.profile_key is null
+),
+
+nameless as (
     select
+        consent_log.statement_source,
         consent_log.source_name,
         consent_log.consent_event_id,
         consent_log.revision,
@@ -18,12 +29,17 @@ with nameless as (
     from {{ ref("consent_log") }} as consent_log
     inner join {{ source("sources", "quarantine_limits") }} as quarantine_limits
         on consent_log.source_name = quarantine_limits.source_name
-    semi join {{ ref("stg_consent_events") }} as stg_consent_events
-        on consent_log.consent_event_id = stg_consent_events.consent_event_id
+    -- A click's id in the log has the purpose behind it.
+    semi join statements_read
+        on
+            case consent_log.statement_source
+                when 'message_events'
+                    then regexp_replace(consent_log.consent_event_id, ':[^:]*$', '')
+                else consent_log.consent_event_id
+            end = statements_read.record_id
     where
         consent_log.profile_key is null
         and consent_log.status <> 'granted'
-        and consent_log.statement_source = 'consent_events'
         and quarantine_limits.max_share < 1
 ),
 
@@ -36,7 +52,8 @@ uncorrected as (
     from nameless
     anti join {{ ref("consent_log") }} as later
         on
-            later.statement_source = 'consent_events'
+            nameless.statement_source = later.statement_source
+            and nameless.source_name = later.source_name
             and nameless.consent_event_id = later.consent_event_id
             and nameless.revision < later.revision
     group by nameless.source_name

@@ -34,6 +34,7 @@ undeclared as (
     anti join {{ ref("consent_log") }} as later
         on
             undeclared_refusals.statement_source = later.statement_source
+            and undeclared_refusals.source_name = later.source_name
             and undeclared_refusals.consent_event_id = later.consent_event_id
             and undeclared_refusals.revision < later.revision
     group by undeclared_refusals.source_name, undeclared_refusals.purpose

@@ -72,6 +72,7 @@ class Statement:
     captured_at: dt.datetime = NOON
     expires_at: dt.datetime | None = None
     load_id: int = 1
+    source: str = "test"
 
     @property
     def speaker(self) -> str:
@@ -86,6 +87,12 @@ class Statement:
         if self.channel in {"sms", "phone"}:
             return identifier("phone", self.phone)
         return None
+
+    def refused_point(self, channel: str) -> str | None:
+        """The address on a refusal that a channel goes to: it binds whoever shares it."""
+        if self.status not in REFUSALS:
+            return None
+        return replace(self, channel=channel).contact_point
 
     @property
     def _any_address(self) -> str:
@@ -255,7 +262,7 @@ class ConsentHouse:
     """Statements and customers going in, the room's tables coming out."""
 
     compiled: CompiledModels
-    versions: dict[tuple[str, int], Statement] = field(default_factory=dict)
+    versions: dict[tuple[str, str, int], Statement] = field(default_factory=dict)
     unsubscribed: list[Statement] = field(default_factory=list)
     customer_of: dict[str, str] = field(default_factory=dict)
     as_of: dt.date = AS_OF
@@ -288,13 +295,13 @@ class ConsentHouse:
 
     def say(self, *statements: Statement) -> None:
         """Put statements into staging, which has one row per statement and load."""
-        self.versions.update({(said.id, said.load_id): said for said in statements})
+        self.versions.update({(said.source, said.id, said.load_id): said for said in statements})
 
     @property
     def statements(self) -> list[Statement]:
         """The latest version of each statement."""
         in_order = sorted(self.versions.values(), key=lambda said: said.load_id)
-        return list({said.id: said for said in in_order}.values())
+        return list({(said.source, said.id): said for said in in_order}.values())
 
     def unsubscribe(self, statement: Statement) -> None:
         """Put an unsubscribe click on a marketing message into staging."""
@@ -442,7 +449,7 @@ class ConsentHouse:
             "email": said.email,
             "phone": said.phone,
             "profile_key": self.profile_key(said.speaker) if said.speaker else None,
-            "_source": "test",
+            "_source": said.source,
             "_load_id": said.load_id,
         }
 
@@ -527,19 +534,19 @@ def expected_state(
         else:
             by_channel.append((statement, statement.channel, statement.contact_point))
     who_has: dict[str, set[str]] = defaultdict(set)
+    for known_as, customer in customer_of.items():
+        who_has[known_as].add(customer)
     for statement, _, point in by_channel:
-        if point:
-            if statement.speaker in customer_of:
-                who_has[point].add(customer_of[statement.speaker])
-            if point in customer_of:
-                who_has[point].add(customer_of[point])
+        if point and statement.speaker in customer_of:
+            who_has[point].add(customer_of[statement.speaker])
     heard: dict[tuple[str, str, str, str | None], list[Statement]] = defaultdict(list)
     for statement, channel, point in by_channel:
-        customers = {customer_of[statement.speaker]} if statement.speaker in customer_of else set()
-        if statement.status in REFUSALS and point:
-            customers |= who_has[point]
-        for customer in customers:
-            heard[customer, statement.purpose, channel, point].append(statement)
+        if statement.speaker in customer_of:
+            speaker = customer_of[statement.speaker]
+            heard[speaker, statement.purpose, channel, point].append(statement)
+        if refused := statement.refused_point(channel):
+            for customer in who_has[refused]:
+                heard[customer, statement.purpose, channel, refused].append(statement)
     state: State = {}
     for (customer, purpose, channel, point), statements in heard.items():
         of_customer = heard.get((customer, purpose, channel, None), []) if point else []

@@ -151,7 +151,7 @@ def test_a_refusal_that_names_nobody_is_left_out_where_it_binds_nobody(house):
     ((problem,),) = house.failures(test)
     assert "2 refusals" in problem
     # `where:` of the entity no longer reads it; the log keeps it.
-    del house.versions["s2", 1]
+    del house.versions["test", "s2", 1]
     house.run(full_refresh=True)
     ((problem,),) = house.failures(test)
     assert "1 refusals name nobody, such as consent_event_id s3" in problem
@@ -321,6 +321,57 @@ def test_the_log_has_every_version_though_several_loads_came_before_it_was_writt
     house.query("delete from consent.consent_log")
     house.run(full_refresh=True)
     assert house.log() == logged
+
+
+@pytest.mark.parametrize("channel", [None, "e-mail"])
+def test_a_refusal_of_everything_binds_no_fewer_than_one_of_a_single_channel(house, channel):
+    house.knows(ann=["crm_id:1"], bea=["crm_id:2"], office=["email:desk@x.dk"])
+    desk = {"email": "desk@x.dk", "channel": "email"}
+    house.say(
+        Statement("s1", crm_id="1", captured_at=NOON + 25 * DAY, **desk),
+        Statement("s2", crm_id="2", captured_at=NOON + 25 * DAY, **desk),
+        Statement("s3", crm_id="2", channel="sms", captured_at=NOON + 25 * DAY),
+    )
+    house.run()
+    house.run()
+    stop = Statement("s4", email="desk@x.dk", channel=channel, status="withdrawn", load_id=2)
+    house.say(replace(stop, captured_at=NOON + 26 * DAY))
+    house.run()
+    assert house.judged() == {"ann", "bea", "office"}
+    assert not house.may("ann", "marketing", "email")
+    assert not house.may("bea", "marketing", "email")
+    assert house.may("bea", "marketing", "sms"), "the mailbox is not her telephone"
+
+
+def test_a_refusal_under_another_number_binds_whose_address_it_bears(house):
+    house.knows(ann=["crm_id:1", "email:ann@x.dk"], double=["crm_id:9"])
+    house.say(by_email("s1", "granted", NOON + 25 * DAY))
+    stop = Statement("s2", crm_id="9", email="ann@x.dk", status="withdrawn", load_id=2)
+    house.say(replace(stop, captured_at=NOON + 26 * DAY))
+    house.run()
+    assert not house.may("ann", "marketing", "email")
+
+
+def test_two_sources_may_give_their_statements_the_same_id(house):
+    house.knows(**ANN, bea=["crm_id:2"])
+    house.say(
+        by_email("17", "granted", NOON + 24 * DAY),
+        by_email("17", "withdrawn", NOON + 25 * DAY, load_id=2),
+    )
+    house.run()
+    assert not house.may("ann", "marketing", "email")
+    house.say(Statement("17", crm_id="2", source="club", captured_at=NOON + 25 * DAY, load_id=3))
+    house.run()
+    assert not house.may("ann", "marketing", "email")
+    assert house.may("bea", "marketing", "email")
+
+
+def test_a_click_that_names_nobody_is_found(house):
+    house.knows(**ANN)
+    house.unsubscribe(Statement("m1", channel="email"))
+    house.run()
+    ((problem,),) = house.failures("assert_every_refusal_names_somebody")
+    assert problem.startswith("test: 1 refusals name nobody, such as consent_event_id m1:marketing")
 
 
 def test_a_day_judges_only_the_customers_that_it_moved(house):

@@ -162,6 +162,8 @@ class ConsentMachine(RuleBasedStateMachine):
                 replace(said, crm_id=None, email=None, phone=None, load_id=0),
                 said.speaker,
                 said.contact_point,
+                said.refused_point("email"),
+                said.refused_point("sms"),
             )
             for said in versions
         ]

@@ -44,8 +44,8 @@ stated_in_consent_events as (
         'consent_events' as statement_source,
         consent_events.consent_event_id,
         consent_events.profile_key,
-        case when consent_events.channel = 'email' then consent_events.email end as email,
-        case when consent_events.channel in ('sms', 'phone') then consent_events.phone end as phone,
+        consent_events.email,
+        consent_events.phone,
         consent_events.purpose,
         consent_events.channel,
         consent_events.status,
@@ -79,8 +79,8 @@ stated_in_message_events as (
         'message_events' as statement_source,
         refused_purposes.event_id || ':' || refused_purposes.purpose as consent_event_id,
         refused_purposes.profile_key,
-        case when refused_purposes.channel = 'email' then refused_purposes.email end as email,
-        case when refused_purposes.channel = 'sms' then refused_purposes.phone end as phone,
+        refused_purposes.email,
+        refused_purposes.phone,
         refused_purposes.purpose,
         refused_purposes.channel,
         'withdrawn' as status,
@@ -98,10 +98,29 @@ stated_in_message_events as (
     from refused_purposes
 ),
 
-stated as (
+stated_anywhere as (
     select * from stated_in_consent_events
     union all by name
     select * from stated_in_message_events
+),
+
+-- Of a grant the address that it is about; of a refusal each, as whoever shares it has refused.
+stated as (
+    select
+        stated_anywhere.* exclude (email, phone),
+        case
+            when
+                stated_anywhere.channel = 'email'
+                or stated_anywhere.status in ('denied', 'withdrawn')
+                then stated_anywhere.email
+        end as email,
+        case
+            when
+                stated_anywhere.channel in ('sms', 'phone')
+                or stated_anywhere.status in ('denied', 'withdrawn')
+                then stated_anywhere.phone
+        end as phone,
+    from stated_anywhere
 ),
 
 -- Each address once: the keyed hash takes 7 microseconds.
@@ -122,8 +141,16 @@ phone_keys as (
 statements as (
     select
         stated.* exclude (email, phone),
-        coalesce(email_keys.contact_point_key, phone_keys.contact_point_key)
-            as contact_point_key,
+        case
+            when stated.channel = 'email' then email_keys.contact_point_key
+            when stated.channel in ('sms', 'phone') then phone_keys.contact_point_key
+        end as contact_point_key,
+        case
+            when stated.status in ('denied', 'withdrawn') then email_keys.contact_point_key
+        end as email_contact_point_key,
+        case
+            when stated.status in ('denied', 'withdrawn') then phone_keys.contact_point_key
+        end as phone_contact_point_key,
     from stated
     left join email_keys
         on stated.email = email_keys.email
@@ -141,6 +168,8 @@ with_content_hash as (
                 statements.consent_event_id,
                 coalesce(cast(statements.profile_key as varchar), ''),
                 coalesce(cast(statements.contact_point_key as varchar), ''),
+                coalesce(cast(statements.email_contact_point_key as varchar), ''),
+                coalesce(cast(statements.phone_contact_point_key as varchar), ''),
                 statements.purpose,
                 coalesce(statements.channel, ''),
                 statements.status,
@@ -160,6 +189,7 @@ latest_revisions as (
     {% if is_incremental() %}
         select
             consent_log.statement_source,
+            consent_log.source_name,
             consent_log.consent_event_id,
             max(consent_log.revision) as revision,
             max(consent_log._load_id) as load_id,
@@ -168,11 +198,14 @@ latest_revisions as (
         semi join statements
             on
                 consent_log.statement_source = statements.statement_source
+                and consent_log.source_name = statements.source_name
                 and consent_log.consent_event_id = statements.consent_event_id
-        group by consent_log.statement_source, consent_log.consent_event_id
+        group by
+            consent_log.statement_source, consent_log.source_name, consent_log.consent_event_id
     {% else %}
         select
             cast(null as varchar) as statement_source,
+            cast(null as varchar) as source_name,
             cast(null as varchar) as consent_event_id,
             0 as revision,
             0 as load_id,
@@ -188,13 +221,17 @@ versions as (
         coalesce(latest_revisions.load_id, 0) as load_id_before,
         latest_revisions.content_hash as content_hash_before,
         lead(with_content_hash._load_id) over (
-            partition by with_content_hash.statement_source, with_content_hash.consent_event_id
+            partition by
+                with_content_hash.statement_source,
+                with_content_hash.source_name,
+                with_content_hash.consent_event_id
             order by with_content_hash._load_id
         ) as next_load_id,
     from with_content_hash
     left join latest_revisions
         on
             with_content_hash.statement_source = latest_revisions.statement_source
+            and with_content_hash.source_name = latest_revisions.source_name
             and with_content_hash.consent_event_id = latest_revisions.consent_event_id
 ),
 
@@ -204,7 +241,8 @@ versions_to_log as (
         versions.*,
         coalesce(
             lag(versions.content_hash) over (
-                partition by versions.statement_source, versions.consent_event_id
+                partition by
+                    versions.statement_source, versions.source_name, versions.consent_event_id
                 order by versions._load_id
             ),
             versions.content_hash_before
@@ -218,7 +256,10 @@ new_statements as (
     select
         versions_to_log.*,
         versions_to_log.revisions_before + row_number() over (
-            partition by versions_to_log.statement_source, versions_to_log.consent_event_id
+            partition by
+                versions_to_log.statement_source,
+                versions_to_log.source_name,
+                versions_to_log.consent_event_id
             order by versions_to_log._load_id
         ) as revision,
     from versions_to_log
@@ -227,11 +268,22 @@ new_statements as (
 
 logged as (
     select
-        md5(new_statements.content_hash || '|' || new_statements.revision) as consent_log_id,
+        -- Of nothing that tells whose it is: it is published.
+        md5(
+            concat_ws(
+                '|',
+                new_statements.statement_source,
+                new_statements.source_name,
+                new_statements.consent_event_id,
+                new_statements.revision
+            )
+        ) as consent_log_id,
         new_statements.statement_source,
         new_statements.consent_event_id,
         new_statements.profile_key,
         new_statements.contact_point_key,
+        new_statements.email_contact_point_key,
+        new_statements.phone_contact_point_key,
         new_statements.purpose,
         new_statements.channel,
         new_statements.status,

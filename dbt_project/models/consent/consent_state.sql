@@ -47,17 +47,20 @@ customer_xref as (
     ),
 
     their_statements as (
-        select
-            statements.statement_source,
-            statements.consent_event_id,
-        from statements
-        where statements.profile_key in (select their_keys.profile_key from their_keys)
-        union
-        select
-            statements.statement_source,
-            statements.consent_event_id,
-        from statements
-        where statements.contact_point_key in (select their_keys.profile_key from their_keys)
+        {% for key in [
+            "profile_key",
+            "contact_point_key",
+            "email_contact_point_key",
+            "phone_contact_point_key",
+        ] %}
+            select
+                statements.statement_source,
+                statements.source_name,
+                statements.consent_event_id,
+            from statements
+            where statements.{{ key }} in (select their_keys.profile_key from their_keys)
+            {{ "union" if not loop.last }}
+        {% endfor %}
     ),
 
     -- In all their revisions, as the latest may be about somebody else.
@@ -66,6 +69,7 @@ customer_xref as (
         inner join their_statements
             on
                 statements.statement_source = their_statements.statement_source
+                and statements.source_name = their_statements.source_name
                 and statements.consent_event_id = their_statements.consent_event_id
     ),
 {% else %}
@@ -83,11 +87,12 @@ clock as (
 corrections as (
     select
         consent_log.statement_source,
+        consent_log.source_name,
         consent_log.consent_event_id,
         max(consent_log.revision) as revision,
     from consent_log
     where consent_log.revision > 1
-    group by consent_log.statement_source, consent_log.consent_event_id
+    group by consent_log.statement_source, consent_log.source_name, consent_log.consent_event_id
 ),
 
 latest_versions as (
@@ -95,6 +100,7 @@ latest_versions as (
     left join corrections
         on
             consent_log.statement_source = corrections.statement_source
+            and consent_log.source_name = corrections.source_name
             and consent_log.consent_event_id = corrections.consent_event_id
     where corrections.revision is null or consent_log.revision = corrections.revision
 ),
@@ -124,6 +130,13 @@ statements_by_channel as (
         case
             when covered.channel is null then statements_in_force.contact_point_key
         end as contact_point_key,
+        -- Of a refusal, the address on its record that the channel goes to.
+        case
+            when coalesce(covered.channel, statements_in_force.channel) = 'email'
+                then statements_in_force.email_contact_point_key
+            when coalesce(covered.channel, statements_in_force.channel) in ('sms', 'phone')
+                then statements_in_force.phone_contact_point_key
+        end as refused_contact_point_key,
         statements_in_force.purpose,
         coalesce(covered.channel, statements_in_force.channel) as channel,
         statements_in_force.status,
@@ -152,7 +165,7 @@ statements_by_channel as (
 own_statements as (
     select
         customer_xref.customer_id,
-        statements_by_channel.* exclude (profile_key),
+        statements_by_channel.* exclude (profile_key, refused_contact_point_key),
     from statements_by_channel
     inner join customer_xref
         on statements_by_channel.profile_key = customer_xref.profile_key
@@ -172,24 +185,28 @@ contact_point_customers as (
     from customer_xref
     inner join
         (
-            select distinct statements_by_channel.contact_point_key
+            select statements_by_channel.contact_point_key from statements_by_channel
+            union
+            select statements_by_channel.refused_contact_point_key as contact_point_key
             from statements_by_channel
         ) as stated_contact_points
         on customer_xref.profile_key = stated_contact_points.contact_point_key
 ),
 
+refusals as (
+    select
+        statements_by_channel.* exclude (profile_key, contact_point_key, refused_contact_point_key),
+        statements_by_channel.refused_contact_point_key as contact_point_key,
+    from statements_by_channel
+    where statements_by_channel.refused_contact_point_key is not null
+),
+
 latest_refusals as (
-    select * from statements_by_channel
-    where
-        statements_by_channel.contact_point_key is not null
-        and statements_by_channel.status in ('denied', 'withdrawn')
+    select * from refusals
     qualify
         row_number() over (
-            partition by
-                statements_by_channel.contact_point_key,
-                statements_by_channel.purpose,
-                statements_by_channel.channel
-            order by statements_by_channel.captured_at desc, statements_by_channel.status desc
+            partition by refusals.contact_point_key, refusals.purpose, refusals.channel
+            order by refusals.captured_at desc, refusals.status desc
         ) = 1
 ),
 
@@ -197,7 +214,7 @@ latest_refusals as (
 shared_refusals as (
     select
         contact_point_customers.customer_id,
-        latest_refusals.* exclude (profile_key),
+        latest_refusals.*,
     from latest_refusals
     inner join contact_point_customers
         on latest_refusals.contact_point_key = contact_point_customers.contact_point_key
