@@ -33,7 +33,7 @@ where is_current and case
     )
     else customer_id in (
         select customer_id from consent.consent_state where purpose = 'analytics'
-        group by customer_id having not bool_or(is_permitted)
+        group by customer_id having bool_or(not is_permitted)
     )
 end
 """

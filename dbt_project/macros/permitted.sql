@@ -51,6 +51,25 @@
 {%- endmacro %}
 
 
+{#
+    As permitted(), and refused on no channel. What was watched is told as a whole: whoever says no to
+    it in a cookie banner, which speaks of the web, has not said yes to it because of the store.
+#}
+{% macro permitted_and_nowhere_refused(purpose, customer_id="customer_id") -%}
+    (
+        {{ permitted(purpose, customer_id=customer_id) }}
+        and {{ customer_id }} not in (
+            select permissions.customer_id
+            from {{ ref("permissions") }} as permissions
+            where
+                {{ asked_for("permissions", purpose, none) }}
+                and not permissions.is_permitted
+                and permissions.status <> 'expired'
+        )
+    )
+{%- endmacro %}
+
+
 {% macro asked_for(table, purpose, channel) -%}
     {{ table }}.purpose = '{{ purpose }}'
     {%- if channel is not none %} and {{ table }}.channel = '{{ channel }}'{% endif %}

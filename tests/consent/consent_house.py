@@ -31,6 +31,7 @@ PURPOSES = [
     # purpose, legal basis, channel, requires consent, expires after days
     ("service", "contract", "email", False, None),
     ("analytics", "legitimate_interests", "web", False, None),
+    ("analytics", "legitimate_interests", "store", False, None),
     ("marketing", "consent", "email", True, 20),
     ("marketing", "consent", "sms", True, 20),
     ("marketing", "consent", "post", True, None),
@@ -182,18 +183,18 @@ def rendered_permitted(
     purpose: str, channel: str | None = None, customer_id: str = "customer_id"
 ) -> str:
     """Return the SQL of the macro permitted()."""
-    macro = (DBT_PROJECT_DIR / "macros/permitted.sql").read_text()
+    given = ", ".join(repr(value) if value else "none" for value in (purpose, channel))
+    return rendered_call(f"permitted({given}, {customer_id!r})")
+
+
+def rendered_call(call: str) -> str:
+    """Return the SQL of a call of a macro of permitted.sql."""
+    macros = (DBT_PROJECT_DIR / "macros/permitted.sql").read_text()
     names = {"int_consent__known_customers": "known_customers"}
-    call = "{{ permitted(purpose, channel, customer_id) }}"
     return (
         jinja2.Environment(autoescape=False)
-        .from_string(macro + call)
-        .render(
-            ref=lambda model: f"consent.{names.get(model, model)}",
-            purpose=purpose,
-            channel=channel,
-            customer_id=customer_id,
-        )
+        .from_string(f"{macros}{{{{ {call} }}}}")
+        .render(ref=lambda model: f"consent.{names.get(model, model)}")
     )
 
 

@@ -8,6 +8,7 @@ from tests.consent.consent_house import (
     NOON,
     ConsentHouse,
     Statement,
+    rendered_call,
     rendered_permitted,
 )
 
@@ -55,6 +56,17 @@ def test_what_needs_no_consent_is_permitted_until_the_customer_objects(house):
     house.run()
     assert not house.may("ann", "analytics", "web")
     assert house.may("ann", "service", "email")
+
+
+def test_who_says_no_in_a_cookie_banner_is_not_watched_in_the_store_instead(house):
+    watched = rendered_call('permitted_and_nowhere_refused("analytics")')
+    house.knows(**ANN, bea=["crm_id:2"])
+    house.say(Statement("s1", crm_id="1", purpose="analytics", channel="web", status="denied"))
+    house.run()
+    assert house.may("ann", "analytics", "store")
+    people = "(values ('ann'), ('bea'), ('nobody')) as people (customer_id)"
+    answers = dict(house.query(f"select customer_id, {watched} from {people}"))
+    assert answers == {"ann": False, "bea": True, "nobody": False}
 
 
 def test_the_latest_statement_wins_whatever_the_order_of_arrival(house):

@@ -72,7 +72,7 @@ as_of as (
 permitted_uses as (
     select
         identities.customer_id,
-        {{ permitted("analytics", customer_id="identities.customer_id") }}
+        {{ permitted_and_nowhere_refused("analytics", "identities.customer_id") }}
             as is_analytics_permitted,
         {{ permitted("surveys", customer_id="identities.customer_id") }}
             as is_survey_permitted,

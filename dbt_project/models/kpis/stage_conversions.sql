@@ -25,7 +25,7 @@ objectors as (
         on consent_state.customer_id = customers.customer_id
     where consent_state.purpose = 'analytics' and customers.customer_id is null
     group by consent_state.customer_id
-    having not bool_or(consent_state.is_permitted)
+    having bool_or(not consent_state.is_permitted)
 ),
 
 -- Days whose window is still open are left out.
