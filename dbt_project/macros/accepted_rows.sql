@@ -169,6 +169,7 @@
             {{ content_hash('landed_rows', [
                 '_source', '_table', '_file', '_row_number', '_load_id', '_loaded_at', '_problems',
             ]) }} as content_hash,
+            {{ may_be_refusal(entity) }} as may_be_refusal,
         from landed_rows
         semi join repeated_keys
             on
@@ -207,6 +208,7 @@
             _file,
             _row_number,
             entity_key,
+            may_be_refusal,
             if(content_hash = first_content_hash, 'deduplicated', 'quarantined') as outcome,
             if(
                 content_hash = first_content_hash,
@@ -225,6 +227,7 @@
             _file,
             _row_number,
             entity_key,
+            may_be_refusal,
             if(is_conflict, 'quarantined', 'deduplicated') as outcome,
             if(
                 is_conflict,
@@ -252,6 +255,7 @@
             _file,
             _row_number,
             {{ key }} as entity_key,
+            {{ may_be_refusal(entity) }} as may_be_refusal,
             'quarantined' as outcome,
             _problems as problems,
         from landed_rows
@@ -261,4 +265,38 @@
     select * from repeats_set_aside
     union all by name
     select * from rows_with_problems
+{%- endmacro %}
+
+
+{# Whether a row takes a consent back, for all that can be read of it. #}
+{% macro may_be_refusal(entity) -%}
+    {%- if entity == 'consent_events' -%}
+    true
+    {%- elif entity == 'message_events' -%}
+    coalesce({{ message_event_name() }} in ('unsubscribed', 'marked_as_spam'), true)
+    {%- else -%}
+    false
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#
+    What happened to a message. What refuses is known in the words of SendGrid, Mailgun, Mandrill,
+    Mailjet, Postmark, Amazon SES and Klaviyo too; any other word stays as it is.
+#}
+{% macro message_event_name() -%}
+    case
+            when
+                lower(trim(event_name)) in (
+                    'unsubscribed', 'unsubscribe', 'unsub', 'group_unsubscribe', 'list_unsubscribe'
+                )
+                then 'unsubscribed'
+            when
+                lower(trim(event_name)) in (
+                    'marked_as_spam', 'marked email as spam', 'spam', 'spamreport', 'spam_report',
+                    'spamcomplaint', 'spam_complaint', 'complaint', 'complained'
+                )
+                then 'marked_as_spam'
+            else lower(trim(event_name))
+        end
 {%- endmacro %}

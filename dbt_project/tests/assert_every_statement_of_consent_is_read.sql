@@ -1,12 +1,13 @@
 {{ config(
     meta={
-        "description": "No statement of consent is set aside.",
+        "description": "Nothing that may be a refusal is set aside.",
         "dagster": {"ref": {"name": "quarantine"}},
     },
 ) }}
 
 -- What cannot be read may be a refusal, and the consent given before it would stand. So no share is
--- tolerated but the whole, by which a source says that nothing of it stops a run.
+-- tolerated but the whole, by which a source says that nothing of it stops a run. Of the events of
+-- messages those count that unsubscribe, complain, or do not say what they are.
 with set_aside as (
     select
         quarantine.source_name,
@@ -26,7 +27,7 @@ with set_aside as (
         on quarantine.source_name = quarantine_limits.source_name
     where
         not quarantine.is_resolved
-        and quarantine.entity = 'consent_events'
+        and quarantine.may_be_refusal
         and quarantine_limits.max_share < 1
     group by quarantine.source_name, quarantine.table_name
 ),
@@ -34,9 +35,8 @@ with set_aside as (
 unread as (
     select
         format(
-            '{}.{}: {} statements of consent, or files of them, are set aside, such as {}{} ({}). '
-            || 'Any may be a refusal. Correct the export, or how sources.yml reads it, and run '
-            || 'again.',
+            '{}.{}: {} records that may take a consent back, or files of them, are set aside, such '
+            || 'as {}{} ({}). Correct the export, or how sources.yml reads it, and run again.',
             set_aside.source_name,
             set_aside.table_name,
             set_aside.row_count,

@@ -28,6 +28,7 @@ MODELS = (
     "quarantine",
 )
 DAY = dt.datetime.fromisoformat("2026-03-01T12:00")
+UNREAD = ["occurred_at: is no timestamp"]
 
 
 def order(order_id: str, **values: object) -> dict:
@@ -42,6 +43,10 @@ def order(order_id: str, **values: object) -> dict:
 
 def product(product_id: str, brand: str, **values: object) -> dict:
     return {"product_id": product_id, "brand": brand, **values}
+
+
+def mail(event_id: str, event_name: str | None, **values: object) -> dict:
+    return {"event_id": event_id, "event_name": event_name, "channel": "email", **values}
 
 
 def keyed_hash(identifier: str) -> UUID:
@@ -109,6 +114,17 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> LandedSources:
         ("stores", "bad.csv", [{"store_id": "s1"}]),
         ("stores", "stores", [{"store_id": "s2"}]),
         ("orders", "made.csv", [order("o6", _table="made")]),
+        (
+            "message_events",
+            "mails.csv",
+            [
+                mail("m1", " SpamReport "),
+                mail("m2", "opened", _problems=UNREAD),
+                mail("m3", "Complaint", _problems=UNREAD),
+                mail("m4", "unsubscribed", _problems=UNREAD),
+                mail("m5", None, _problems=["event_name: is empty"]),
+            ],
+        ),
     )
     with landed.connect() as connection:
         connection.execute(
@@ -153,6 +169,7 @@ def test_the_books_of_every_load_balance(landed):
         (1, "orders", "till", 2, 2, 0, 0),
         (1, "products", "products", 9, 4, 3, 2),
         (1, "stores", "stores", 4, 0, 0, 4),
+        (2, "message_events", "message_events", 5, 1, 0, 4),
         (2, "orders", "made", 1, 1, 0, 0),
         (2, "products", "products", 5, 3, 0, 2),
         (2, "stores", "stores", 2, 2, 0, 0),
@@ -232,7 +249,7 @@ def test_one_statement_of_consent_that_cannot_be_read_fails_a_check(landed):
             "insert into staging.quarantine by name select 'q' as quarantine_id, "
             "'crm' as source_name, 'consents' as table_name, 'consent_events' as entity, "
             "'c.csv' as file, 3 as row_number, 'captured_at' as column_name, "
-            "'is empty' as reason, 1 as load_id, false as is_resolved"
+            "'is empty' as reason, 1 as load_id, true as may_be_refusal, false as is_resolved"
         )
         problems.append(failures(connection, test))
         connection.execute("update sources.quarantine_limits set max_share = 1")
@@ -241,12 +258,21 @@ def test_one_statement_of_consent_that_cannot_be_read_fails_a_check(landed):
     assert problems == [
         [],
         [
-            "crm.consents: 1 statements of consent, or files of them, are set aside, such as c.csv "
-            "row 3 (captured_at is empty). Any may be a refusal. Correct the export, or how "
-            "sources.yml reads it, and run again."
+            "crm.consents: 1 records that may take a consent back, or files of them, are set aside, "
+            "such as c.csv row 3 (captured_at is empty). Correct the export, or how sources.yml "
+            "reads it, and run again."
         ],
         [],
     ]
+
+
+def test_a_click_that_takes_a_consent_back_is_known_in_the_words_of_other_systems(landed):
+    assert landed.query("select event_name from staging.stg_message_events") == [
+        ("marked_as_spam",)
+    ]
+    assert landed.query(
+        "select row_number from staging.quarantine where may_be_refusal order by all"
+    ) == [(3,), (4,), (5,)]
 
 
 def test_quarantine_tells_where_and_why_and_what_was_mended(landed):
@@ -284,6 +310,8 @@ def test_quarantine_tells_where_and_why_and_what_was_mended(landed):
         # Taken away: nothing more can be read of the file; a row of it is still missing.
         (2, "e.csv", 4, None, "has 3 fields instead of 5", False),
         (2, "e.csv", None, None, "cannot be read", True),
+        *[(2, "mails.csv", row, "occurred_at", "is no timestamp", False) for row in (2, 3, 4)],
+        (2, "mails.csv", 5, "event_name", "is empty", False),
     ]
 
 

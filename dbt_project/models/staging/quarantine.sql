@@ -44,6 +44,7 @@ set_aside as (
         cast(null as varchar) as _file,
         cast(null as bigint) as _row_number,
         cast(null as varchar) as entity_key,
+        cast(null as boolean) as may_be_refusal,
         cast([] as varchar[]) as problems,
     where false
     {% for entity in new_loads %}
@@ -63,6 +64,7 @@ problems as (
         unnest(problems) as problem,
         _load_id as load_id,
         md5(entity_key) as key_hash,
+        may_be_refusal,
     from set_aside
 ),
 
@@ -77,6 +79,7 @@ quarantined as (
         substr(problem, strpos(problem, ': ') + 2) as reason,
         load_id,
         key_hash,
+        may_be_refusal,
     from problems
 
     union all by name
@@ -90,6 +93,9 @@ quarantined as (
         rejected_rows.column_name,
         rejected_rows.reason,
         rejected_rows.load_id,
+        coalesce(
+            mapped_entities.entity in ('consent_events', 'message_events'), false
+        ) as may_be_refusal,
     from {{ source('sources', 'rejected_rows') }} as rejected_rows
     left join {{ source('sources', 'mapped_entities') }} as mapped_entities
         on

@@ -13,7 +13,7 @@ normalised as (
         event_id,
         {{ normalised_identifiers() }},
         lower(trim(channel)) as channel,
-        lower(trim(event_name)) as event_name,
+        {{ message_event_name() }} as event_name,
         occurred_at,
         message_id,
         campaign_id,
