@@ -377,6 +377,10 @@ def test_the_facts_of_who_objects_to_analytics_are_published_without_their_key(
         ) as contracts (contract_id, profile_key, device_serial);
         create table journey.device_signals as
             select 'signal of ' || contract_id as device_event_id, * from journey.contracts;
+        create table journey.sessions as
+            select order_id as session_id, profile_key, event_date,
+            event_date + interval 9 hour as started_at, event_date + interval 10 hour as ended_at
+            from journey.orders;
         """
     )
     orders = "select order_id, profile_key from journey.orders order by 1"
@@ -397,6 +401,14 @@ def test_the_facts_of_who_objects_to_analytics_are_published_without_their_key(
     assert read(settings, "select * from journey.device_signals order by 1") == [
         ("signal of c1", "c1", UUID(int=1), "serial 1"),
         ("signal of c3", None, None, None),
+    ]
+    # Its moment would be that of an order, or of the objection itself.
+    moments = "select session_id, started_at is null, ended_at is null from journey.sessions"
+    assert read(settings, f"{moments} where event_date is not null order by 1") == [
+        (1, False, False),
+        (2, True, True),
+        (3, False, False),
+        (4, True, True),
     ]
 
     warehouse.execute(
