@@ -26,7 +26,7 @@
 
 {#
     Whether a touchpoint is a contact of its own: a report of delivery tells of one that counts. So
-    does the scan of a card, where scanned_order_id() names an order of the customer.
+    does the report of a purchase, where reported_order_id() names an order of the customer.
 #}
 {% macro is_contact() -%}
     (
@@ -37,21 +37,24 @@
 
 
 {#
-    The order at whose sale a card was scanned: the scan is no contact of its own where the order is
-    one of the same customer. Only the customers' room knows whose they are.
+    The order whose purchase a touchpoint reports, as the scan of a card at a till and the webshop's
+    event do: it is no contact of its own where the order is one of the same customer. Only the
+    customers' room knows whose they are.
 #}
-{% macro scanned_order_id() -%}
+{% macro reported_order_id() -%}
     case
             when touchpoints.touchpoint_type = 'store_visit' and touchpoints.event_name = 'loyalty_scan'
+                then touchpoints.order_id
+            when touchpoints.touchpoint_type = 'web' and touchpoints.event_name = 'order_completed'
                 then touchpoints.order_id
         end
 {%- endmacro %}
 
 
 {#
-    The orders beside which the scan of a card is no contact of its own: of the customer and not of the
-    order alone. Where another bought, or nobody that is known, the scan is all that tells of the
-    customer's visit.
+    The orders beside which the report of the purchase is no contact of its own: of the customer and
+    not of the order alone. Where another bought, or nobody that is known, the report is all that tells
+    of the customer's part.
 #}
 {% macro orders_of_touched_customers() -%}
     select

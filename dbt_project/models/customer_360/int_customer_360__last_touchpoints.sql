@@ -51,7 +51,7 @@ ranked as (
         touchpoints.channel,
         touchpoints.stage,
         {{ moves_the_customer() }} as is_move,
-        {{ scanned_order_id() }} as scanned_order_id,
+        {{ reported_order_id() }} as reported_order_id,
         touchpoints.occurred_at,
         row(
             touchpoints.occurred_at,
@@ -84,7 +84,7 @@ last_touchpoints as (
     left join customer_orders
         on
             last_moments.customer_id = customer_orders.customer_id
-            and ranked.scanned_order_id = customer_orders.order_id
+            and ranked.reported_order_id = customer_orders.order_id
     where customer_orders.order_id is null
     group by last_moments.customer_id
 )

@@ -11,7 +11,7 @@ touchpoints as (
         touchpoints.is_digital,
         touchpoints.direction = 'inbound' as is_inbound,
         {{ moves_the_customer() }} as is_move,
-        {{ scanned_order_id() }} as scanned_order_id,
+        {{ reported_order_id() }} as reported_order_id,
         touchpoints.occurred_at,
         touchpoints.event_date,
         date_diff('day', touchpoints.event_date, (select as_of.as_of_date from as_of)) as age_days,
@@ -35,7 +35,7 @@ touchpoints_by_channel as (
         touchpoints.is_digital,
         touchpoints.is_inbound,
         touchpoints.is_move,
-        touchpoints.scanned_order_id,
+        touchpoints.reported_order_id,
         count(*) filter (where touchpoints.age_days < 30) as count_30d,
         count(*) filter (where touchpoints.age_days < 90) as count_90d,
         count(*) filter (where touchpoints.age_days < 365) as count_365d,
@@ -114,7 +114,7 @@ touchpoints_by_customer as (
     left join customer_orders
         on
             touched_profiles.customer_id = customer_orders.customer_id
-            and touchpoints_by_channel.scanned_order_id = customer_orders.order_id
+            and touchpoints_by_channel.reported_order_id = customer_orders.order_id
     where customer_orders.order_id is null
     group by touched_profiles.customer_id
 )
