@@ -7,8 +7,9 @@
 {#
     Whether a touchpoint says where in the journey its customer is: what the customer did, and the
     parcel that arrived, which is what `deliver` means. What the company sends moves nobody: with
-    its mailings counted, 94% of `deliver` went on to a later stage, without them 17%. Nor does
-    who leaves a list or says what they allow take a step.
+    its mailings counted, 94% of `deliver` went on to a later stage, without them 17%. Nor does what a
+    device signals of itself: it has no direction. Who leaves a list or says what they allow takes no
+    step.
 #}
 {% macro moves_the_customer() -%}
     (

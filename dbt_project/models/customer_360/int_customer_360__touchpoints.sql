@@ -9,6 +9,7 @@ touchpoints as (
         touchpoints.profile_key,
         touchpoints.channel,
         touchpoints.is_digital,
+        -- Null where neither acted: such a contact is counted, but in neither direction.
         touchpoints.direction = 'inbound' as is_inbound,
         {{ moves_the_customer() }} as is_move,
         {{ reported_order_id() }} as reported_order_id,

@@ -322,7 +322,8 @@ reviews_written as (
     where {{ has_changed_key('touchpoint_id', "'review:' || review_id") }}
 ),
 
--- A reading is telemetry, not a contact: those are in device_signals.
+-- A reading is telemetry, not a contact: those are in device_signals. Only using a device is the
+-- customer's act; what it signals of itself is nobody's.
 device_events as (
     select
         'device:' || device_events.device_event_id as touchpoint_id,
@@ -330,7 +331,7 @@ device_events as (
         'device' as touchpoint_type,
         device_events.event_name,
         'device' as channel,
-        'inbound' as direction,
+        if(device_events.event_name = 'used', 'inbound', null) as direction,
         device_events.occurred_at,
         devices.product_id,
         device_events._source as source_name,
