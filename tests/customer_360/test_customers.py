@@ -74,7 +74,8 @@ def test_nobody_is_reachable_without_permission_and_an_address(demo_company):
     wrong = demo_company.query(
         "select customer_id from customer_360.customers where "
         "is_reachable_by_email and not (is_marketing_email_permitted and has_email) "
-        "or is_reachable_by_sms and not (is_marketing_sms_permitted and has_phone)"
+        "or is_reachable_by_sms and not (is_marketing_sms_permitted and has_phone) "
+        "or is_reachable_by_post and not (is_marketing_post_permitted and has_postal_address)"
     )
     assert wrong == []
     ((reachable,),) = demo_company.query(
@@ -96,3 +97,25 @@ def test_whoever_is_reachable_by_email_has_a_permitted_address_of_their_own(demo
         "and state.channel = 'email' and state.is_permitted)"
     )
     assert wrong == []
+
+
+def test_a_letter_reaches_whoever_permits_it_and_has_a_postal_address(demo_company):
+    """Told from the contact records and the statements of consent."""
+    reachable = demo_company.query(
+        "select customer_id from customer_360.customers where is_reachable_by_post order by 1"
+    )
+    assert reachable == demo_company.ask_warehouse(
+        "select distinct xref.customer_id from staging.stg_contacts as contacts "
+        "inner join identity.customer_xref as xref using (profile_key) "
+        "inner join consent.permissions as permissions using (customer_id) "
+        "where xref.is_current and contacts.street <> '' "
+        "and (contacts.postal_code <> '' or contacts.city <> '') "
+        "and permissions.purpose = 'marketing' and permissions.channel = 'post' "
+        "and permissions.is_permitted order by 1"
+    )
+    by_post_alone = demo_company.query(
+        "select is_reachable_for_marketing from customer_360.customers where is_reachable_by_post "
+        "and not (is_reachable_by_email or is_reachable_by_sms or is_reachable_by_push "
+        "or is_reachable_by_phone)"
+    )
+    assert set(by_post_alone) == {(True,)}

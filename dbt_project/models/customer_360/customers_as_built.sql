@@ -296,6 +296,7 @@ joined as (
         identities.email_count > 0 as has_email,
         identities.phone_count > 0 as has_phone,
         identities.device_id_count > 0 as has_app_device,
+        identities.has_postal_address,
         coalesce(messages.is_email_bouncing, false) as is_email_bouncing,
     from identities
     cross join as_of
@@ -332,6 +333,7 @@ with_reach as (
         joined.is_marketing_push_permitted and joined.has_app_device as is_reachable_by_push,
         joined.is_marketing_phone_permitted
         and coalesce(reach.has_phone_contact_point, false) as is_reachable_by_phone,
+        joined.is_marketing_post_permitted and joined.has_postal_address as is_reachable_by_post,
     from joined
     left join reach
         on joined.customer_id = reach.customer_id
@@ -343,7 +345,8 @@ customers as (
         with_reach.is_reachable_by_email
         or with_reach.is_reachable_by_sms
         or with_reach.is_reachable_by_push
-        or with_reach.is_reachable_by_phone as is_reachable_for_marketing,
+        or with_reach.is_reachable_by_phone
+        or with_reach.is_reachable_by_post as is_reachable_for_marketing,
     from with_reach
 )
 

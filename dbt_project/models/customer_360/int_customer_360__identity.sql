@@ -46,6 +46,7 @@ known_customers as (
         coalesce(customer_attributes.contact_source_count, 0) as contact_source_count,
         coalesce(merges_by_customer.merged_customer_count, 0) as merged_customer_count,
         coalesce(customer_attributes.is_club_member, false) as is_club_member,
+        coalesce(customer_attributes.has_postal_address, false) as has_postal_address,
         {{ local_date("customer_identities.first_seen_at") }} as first_seen_date,
     from customer_identities
     left join customer_attributes

@@ -103,7 +103,8 @@ with customer_xref as (
                 customer_attributes.age_band,
                 customer_attributes.postal_area,
                 coalesce(customer_attributes.contact_source_count, 0),
-                coalesce(customer_attributes.is_club_member, false)
+                coalesce(customer_attributes.is_club_member, false),
+                coalesce(customer_attributes.has_postal_address, false)
             ) is distinct from (
                 built.identifier_count,
                 built.email_count,
@@ -117,7 +118,8 @@ with customer_xref as (
                 built.age_band,
                 built.postal_area,
                 built.contact_source_count,
-                built.is_club_member
+                built.is_club_member,
+                built.has_postal_address
             )
     ),
 {% endif %}

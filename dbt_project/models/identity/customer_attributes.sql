@@ -43,6 +43,10 @@ records as (
         nullif(upper(trim(contacts.country)), '') as country,
         nullif(lower(trim(contacts.gender)), '') as gender,
         nullif(upper(trim(contacts.postal_code)), '') as postal_code,
+        -- What a letter needs: a place alone finds nobody.
+        nullif(trim(contacts.street), '') is not null
+        and coalesce(nullif(trim(contacts.postal_code), ''), nullif(trim(contacts.city), ''))
+        is not null as has_postal_address,
         contacts.is_club_member,
         contacts.birth_date,
         contacts.created_at,
@@ -67,6 +71,7 @@ surviving as (
         arg_max(records.postal_code, records.recency) as postal_code,
         arg_max(records.is_club_member, records.recency) as is_club_member,
         arg_max(records.birth_date, records.recency) as birth_date,
+        bool_or(records.has_postal_address) as has_postal_address,
         count(*) as contact_record_count,
         count(distinct records._source) as contact_source_count,
         min(records.created_at) as first_record_created_at,
@@ -100,6 +105,7 @@ customer_attributes as (
             when with_age.age_years >= 75 then '75+'
         end as age_band,
         left(with_age.postal_code, 2) as postal_area,
+        with_age.has_postal_address,
         with_age.contact_record_count,
         with_age.contact_source_count,
         with_age.is_club_member,
