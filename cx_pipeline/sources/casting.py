@@ -99,7 +99,7 @@ def cast_column(column: Column, mapping: ColumnMapping, given_type: str, time_zo
     if kind == "JSON":
         expression, kind = f"({expression} ->> '$')", "VARCHAR"
     elif not _is_known(kind):
-        expression, kind = f"{expression}::varchar", "VARCHAR"
+        expression, kind = as_text(expression, kind), "VARCHAR"
     given = quoted(given_name(column))
     clean = given
     if kind == "VARCHAR" and column.data_category == "user.content":
@@ -152,7 +152,10 @@ def as_text(value: str, kind: str) -> str:
     """Return a value as text; a whole number without a fraction, whatever its type.
 
     Key 101 of one export is 101.0 in the next, when pandas found an empty value in the column.
+    Bytes are UTF-8, or hexadecimal where they are none, such as a uuid of 16 bytes.
     """
+    if kind == "BLOB":
+        return f"coalesce(try(decode({value})), lower(hex({value})))"
     if kind in _FLOATING or kind.startswith("DECIMAL"):
         whole = f"try_cast({value} as hugeint)"
         return f"case when {value} = {whole} then {whole}::varchar else {value}::varchar end"

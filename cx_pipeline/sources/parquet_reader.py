@@ -1,4 +1,4 @@
-"""Parquet files, every column in its own type.
+"""Parquet files, every column in its own type, but bytes as text.
 
 Reads:     Parquet files (files.py)
 Keeps out: how the rows become a part (parts.py)
@@ -9,9 +9,11 @@ from collections.abc import Sequence
 import pyarrow.parquet as pq
 from pyarrow import ArrowException
 
+from cx_pipeline.sources.casting import as_text
 from cx_pipeline.sources.config import TableConfig
 from cx_pipeline.sources.files import FileRefusedError, InputFile
 from cx_pipeline.sources.parts import INPUT_PATH, Landed, PartWriter, check_names, path_list
+from cx_pipeline.warehouse.sql import quoted
 
 
 class ParquetReader:
@@ -43,17 +45,28 @@ class ParquetReader:
 
     def sample(self, columns: tuple[str, ...], file: InputFile, row_count: int) -> str:
         """Return a select of the first rows."""
-        rows = f"read_parquet({path_list([file])}, hive_partitioning = false)"
-        return f"select * from {rows} limit {row_count}"
+        return f"{self._rows([file])} limit {row_count}"
 
     def read(self, columns: tuple[str, ...], files: Sequence[InputFile]) -> Landed:
         """Land files of the same columns and types."""
-        part, row_count = self.parts.copy(
-            f"select * from read_parquet({path_list(files)}, filename = '{INPUT_PATH}', "
-            "hive_partitioning = false)",
-            files,
-        )
+        part, row_count = self.parts.copy(self._rows(files, f"filename = '{INPUT_PATH}'"), files)
         return self.parts.finish(part, row_count, files, [], 1)
+
+    def _rows(self, files: Sequence[InputFile], *options: str) -> str:
+        """Return a select of the rows of files of the same columns and types.
+
+        Impala, Hive and older Spark write text without the mark that it is UTF-8.
+        """
+        arguments = ", ".join((path_list(files), "hive_partitioning = false", *options))
+        rows = f"read_parquet({arguments})"
+        columns = self.parts.connection.execute(f"describe select * from {rows}").fetchall()
+        texts = [
+            f"{as_text(quoted(name), kind)} as {quoted(name)}"
+            for name, kind, *_ in columns
+            if kind == "BLOB"
+        ]
+        replaced = f" replace ({', '.join(texts)})" if texts else ""
+        return f"select *{replaced} from {rows}"
 
     def repair(self, file: InputFile, columns: tuple[str, ...]) -> bool:
         """Return False: a broken one has no whole rows to tell."""

@@ -9,6 +9,7 @@ import pytest
 
 from cx_pipeline.sources import file_landing
 from cx_pipeline.sources.landing import pending_files
+from cx_pipeline.sources.validate import validate
 from tests.sources.conftest import ORDER_MAPPING, Site, shop_config
 
 CSV = "order_no;email;amount;placed;note\n"
@@ -215,6 +216,31 @@ def test_parquet_keeps_its_types(site: Site) -> None:
         ("DECIMAL(9,2)", "TIMESTAMP", [1, 2])
     ]
     assert site.ask("select order_id, total_amount::double from sources.orders") == [("1", 12.5)]
+
+
+def test_parquet_text_that_is_not_marked_as_such_is_read_as_utf8_else_as_hexadecimal(
+    site: Site,
+) -> None:
+    """Impala, Hive and older Spark write text as bytes; a uuid may be bytes too."""
+    mapping = KEYED_MAPPING.replace("'web:' || order_no", "lower(name)")
+    site.configure(
+        shop_config("files: '*.parquet'", mapping + "              cookie_id: visitor.id\n")
+    )
+    select = (
+        "select {} as order_no, {} as name, {{'id': '\\xAB\\x01'::blob}} as visitor, 2 as amount, "
+        "timestamp '2026-01-02' as placed"
+    )
+    site.write_parquet("1.parquet", select.format("encode('ø1')", "encode('Sørensen')"))
+    site.write_parquet("2.parquet", select.format("'\\xFF\\x01'::blob", "null::blob"))
+    assert [problem for problem in validate(site.settings) if "orders" in problem] == []
+    site.load()
+    site.write_parquet("3.parquet", select.format("'ø3'", "'Ærø'"))
+    site.load()
+    assert site.ask("select order_id, crm_id, cookie_id from sources.orders order by _file") == [
+        ("ø1", "sørensen", "ab01"),
+        ("ff01", None, "ab01"),
+        ("ø3", "ærø", "ab01"),
+    ]
 
 
 def test_a_column_that_changes_its_type_between_files_stays_readable(site: Site) -> None:
