@@ -43,6 +43,9 @@ class Database(Protocol):
     def quoted(self, name: str) -> str:
         """Return a table's or column's name as the database wants it written."""
 
+    def as_text(self, name: str) -> str:
+        """Return a column as a text that may be compared with any other, also an empty one."""
+
 
 @contextmanager
 def open_database(url: str, base: Path) -> Iterator[Database]:
@@ -182,6 +185,9 @@ class _Sqlite:
     def quoted(self, name: str) -> str:
         return quoted(name)
 
+    def as_text(self, name: str) -> str:
+        return quoted(name)
+
 
 class _PostgreSql:
     """PostgreSQL: its own types, those that Arrow lacks as text."""
@@ -217,6 +223,9 @@ class _PostgreSql:
 
     def quoted(self, name: str) -> str:
         return quoted(name)
+
+    def as_text(self, name: str) -> str:
+        return f"{quoted(name)}::text"
 
     def _money(self, relation: str, schema: pa.Schema) -> set[str]:
         """Return the columns of type money, which Arrow gets as a whole number of cents."""
@@ -259,6 +268,12 @@ class _AnyOther:
 
     def quoted(self, name: str) -> str:
         return self._connection.dialect.identifier_preparer.quote(name)
+
+    def as_text(self, name: str) -> str:
+        # Oracle's text must have a length.
+        column = sqlalchemy.literal_column(self.quoted(name))
+        text = sqlalchemy.cast(column, sqlalchemy.String(255))
+        return str(text.compile(dialect=self._connection.dialect))
 
 
 def _without_first_row(reader: pa.RecordBatchReader, cursor: Any) -> Iterator[pa.RecordBatch]:

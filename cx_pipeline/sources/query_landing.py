@@ -135,7 +135,8 @@ def new_rows(
 def relation_of(database: Database, table_name: str, table: TableConfig) -> str:
     """Return the table or query as it stands in a from clause of the database."""
     if table.query:
-        return f"{bracketed(table.query.strip().rstrip(';'))} as source_rows"
+        # Oracle takes no `as` there.
+        return f"{bracketed(table.query.strip().rstrip(';'))} source_rows"
     return ".".join(database.quoted(piece) for piece in (table.table or table_name).split("."))
 
 
@@ -171,7 +172,9 @@ def _since(
     if not table.cursor or watermark is None:
         return ""
     cursor, value = database.quoted(table.cursor), watermark.value
-    text = f"{cursor}::text" if backend == "postgresql" else cursor
+    # MySQL refuses to compare a time with an empty text.
+    text = database.as_text(table.cursor)
+    compared = text if backend == "postgresql" else cursor
     picked = {
         "number": f"{cursor} >= {value}",
         # As text '100' comes before '11'.
@@ -179,7 +182,7 @@ def _since(
         "timestamp": f"{cursor} >= timestamp '{value}'",
         "timestamptz": f"{cursor} >= timestamp with time zone '{value}+00'",
         "date": f"{cursor} >= date '{value}'",
-        "text": f"{text} >= {text_literal(value)} or {text} = ''",
+        "text": f"{compared} >= {text_literal(value)} or {text} = ''",
     }[watermark.kind]
     if watermark.kind == "text" and backend in ("postgresql", "sqlite"):
         picked += f" or {text} not like '____-__-__%'"

