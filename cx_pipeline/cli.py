@@ -313,7 +313,8 @@ def validate(config: ConfigOption = None, data: DataOption = None) -> None:
     from cx_pipeline.warehouse.identity_rules import read_identity_rules
 
     settings = _settings(config, data)
-    problems = validate_sources(settings)
+    notes: list[str] = []
+    problems = validate_sources(settings, notes)
     for read in (read_segments, read_identity_rules):
         try:
             read(settings)
@@ -321,6 +322,8 @@ def validate(config: ConfigOption = None, data: DataOption = None) -> None:
             problems += str(error).splitlines()
     for problem in dict.fromkeys(problems):
         _tell("wrong", problem)
+    for note in notes:
+        _tell("look at", note, "yellow")
     if problems:
         raise typer.Exit(1)
     console.print("Config and sources are in order.")

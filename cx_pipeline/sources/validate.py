@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from cx_pipeline.settings import Settings
-from cx_pipeline.sources.binding import ROW_COLUMNS, missing_columns
+from cx_pipeline.sources.binding import ROW_COLUMNS, bracketed, missing_columns
 from cx_pipeline.sources.config import (
     SourceConfig,
     SourcesConfig,
@@ -47,8 +47,11 @@ _SAMPLE_LOAD = 1
 _TOLD_REASONS = 3
 
 
-def validate(settings: Settings) -> list[str]:
-    """Return what is wrong with the config and the sources; an empty list when nothing is."""
+def validate(settings: Settings, notes: list[str] | None = None) -> list[str]:
+    """Return what is wrong with the config and the sources; an empty list when nothing is.
+
+    What may be meant so, and should be looked at, is added to `notes`.
+    """
     problems: list[str] = []
     quarantine = Quarantine()
     try:
@@ -64,6 +67,8 @@ def validate(settings: Settings) -> list[str]:
         check = _Check(database, settings, config, quarantine.max_share, Path(folder))
         for error in check.run():
             problems += str(error).splitlines()
+    if notes is not None:
+        notes += check.notes
     return list(dict.fromkeys(problems))
 
 
@@ -86,6 +91,7 @@ class _Check:
         self.looked_at = datetime.now(UTC).replace(tzinfo=None)
         self.samples: dict[tuple[str, str], str] = {}
         self.numbers = itertools.count()
+        self.notes: list[str] = []
 
     def run(self) -> Iterator[ConfigError]:
         for source_name, table_name, source, table in self.config.landed_tables():
@@ -259,6 +265,7 @@ class _Check:
             # Rows that a join did not find may lie behind the samples.
             return
         try_on_rows(self.connection, self.settings, item, [_SAMPLE_LOAD])
+        self._note_undecided(item)
         self.connection.execute(
             f"create or replace table problems as select _problems from ({made})"
         )
@@ -281,6 +288,24 @@ class _Check:
             f"of {row_count:,} rows looked at, a run would set aside {bad_count:,}: {told}. "
             "Correct the mapping, such as a column's `format:` or `decimal:`, or the export.",
         )
+
+    def _note_undecided(self, item: Mapped) -> None:
+        """Count the rows that a run leaves out because `where` is neither true nor false."""
+        where = item.mapping.where
+        if where is None:
+            return
+        row_count, undecided = self.connection.execute(
+            f"select count(*), count(*) filter (where {bracketed(where)} is null) "
+            f"from {item.relation}"
+        ).fetchone()
+        if undecided:
+            sentence = (
+                f"of {row_count:,} rows looked at, a run leaves out {undecided:,} for which "
+                f"`{where}` is neither true nor false, as an empty value is NULL. To keep them "
+                "write `is distinct from` for `<>`, as in `storno is distinct from 'X'`; to leave "
+                f"them out without this note, `({where}) is true`."
+            )
+            self.notes.append(str(self._fault(item.place("where"), sentence)))
 
     def _widened(self, item: Mapped) -> Mapped:
         """Give a sample of JSON records the keys that the mapping names and they have not."""

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
+from typer.testing import CliRunner
 
+from cx_pipeline.cli import app
 from cx_pipeline.settings import PROJECT_DIR
 from cx_pipeline.sources.config import (
     ColumnMapping,
@@ -203,6 +205,35 @@ def test_validate_finds_nothing_wrong_with_a_mapping_that_picks_no_row(site: Sit
     site.configure(GOOD.replace("columns:", "where: amount = '2'\n            columns:"))
     site.write("a.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
     assert validate(site.settings) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "orders", "undecided"),
+    [
+        ("storno <> 'X'", ["3"], 2),
+        ("storno is distinct from 'X'", ["1", "3", "4"], 0),
+        ("(storno <> 'X') is true", ["3"], 0),
+    ],
+)
+def test_validate_counts_the_rows_for_which_a_where_is_neither_true_nor_false(
+    site: Site, monkeypatch: pytest.MonkeyPatch, where: str, orders: list[str], undecided: int
+) -> None:
+    # cx sets these for dbt and Dagster; they must not reach other tests.
+    for name, folder in (("CX_CONFIG_DIR", "config"), ("CX_DATA_DIR", "data")):
+        monkeypatch.setenv(name, str(site.folder / folder))
+    site.configure(GOOD.replace("columns:", f'where: "{where}"\n            columns:'))
+    site.write(
+        "a.csv",
+        "order_no,email,amount,placed,storno\n1,a@x.dk,1,2026-01-02,\n2,a@x.dk,1,2026-01-02,X\n"
+        '3,a@x.dk,1,2026-01-02,N\n4,a@x.dk,1,2026-01-02,""\n',
+    )
+    site.load()
+    assert [row[0] for row in site.ask("select order_id from sources.orders order by 1")] == orders
+    told = CliRunner().invoke(app, ["validate"])
+    assert told.exit_code == 0, told.output
+    place = "sources.yml line 12: sources.shop.tables.orders.entities.order.where"
+    said = f"of 4 rows looked at, a run leaves out {undecided} for which `{where}` is neither true"
+    assert (f"{place}: {said}" in told.output, "look at" in told.output) == (bool(undecided),) * 2
 
 
 def test_validate_reads_a_query_over_the_columns_of_all_files(site: Site) -> None:
