@@ -286,6 +286,21 @@ def test_keys_are_trimmed_and_texts_are_not(site: Site) -> None:
     assert site.ask("select case_id, body from sources.case_messages") == [("1", " hi \n")]
 
 
+def test_an_order_that_its_system_marks_as_deleted_replaces_itself_as_a_cancelled_one(
+    site: Site,
+) -> None:
+    """By a `where` it would be left out, and its earlier version stand."""
+    status = "            status: case when deleted = 'J' then 'cancelled' end\n"
+    mapping = ORDER_MAPPING + "  " + status
+    site.configure(shop_config("files: '*.csv'", mapping))
+    for deleted in ("N", "J"):
+        site.write("a.csv", f"order_no,email,amount,placed,deleted\n1,,1,2026-01-02,{deleted}\n")
+        site.load()
+    assert site.ask("select status from sources.orders order by _load_id desc limit 1") == [
+        ("cancelled",)
+    ]
+
+
 def test_one_table_feeds_several_entities_and_rows_can_be_picked_and_grouped(site: Site) -> None:
     site.configure(
         shop_config(
