@@ -6,21 +6,24 @@ Keeps out: the manifest (landing.py) and how a file is read (files.py, readers.p
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import duckdb
 
 from cx_pipeline.settings import Settings
 from cx_pipeline.sources.binding import NO_ROW, missing_columns
 from cx_pipeline.sources.config import SourceConfig, TableConfig, expanded
-from cx_pipeline.sources.files import FileRefusedError, InputFile, find_files, prepare
+from cx_pipeline.sources.files import FileRefusedError, InputFile, find_files, prepare, written_at
 from cx_pipeline.sources.lake import Entry, Harvest, LandedFile, RefusedFile, RejectedRow
 from cx_pipeline.sources.parts import FileCount, Landed
 from cx_pipeline.sources.readers import Reader
 from cx_pipeline.warehouse.company import is_out_of_space
 from cx_pipeline.warehouse.sql import quoted, text_literal
+
+_NOTHING = FileCount(row_count=0, rejected_count=0, first_row_number=1)
+"""What lands of a file whose rows are landed already, or with another one."""
 
 
 def files_of(source: SourceConfig, table: TableConfig, settings: Settings) -> list[InputFile]:
@@ -38,8 +41,17 @@ def files_of(source: SourceConfig, table: TableConfig, settings: Settings) -> li
 
 
 def known_files(entries: Sequence[Entry]) -> dict[str, LandedFile]:
-    """Return each landed file as it was landed last."""
-    return {file.file: file for entry in entries for file in entry.files}
+    """Return each landed file as it was landed last.
+
+    One that only moved is known for as long as the lake holds what landed under its old name.
+    """
+    files = [file for entry in entries for file in entry.files]
+    landed = {(file.file, file.sha256) for file in files if not file.moved_from}
+    return {
+        file.file: file
+        for file in files
+        if not file.moved_from or (file.moved_from, file.sha256) in landed
+    }
 
 
 def known_refusals(entries: Sequence[Entry]) -> dict[str, RefusedFile]:
@@ -60,13 +72,25 @@ def new_files(
     scratch: Path,
     loaded_at: datetime,
     *,
+    names_there: Collection[str],
     names_count: bool,
 ) -> Harvest | None:
     """Read the files that are not landed as they are; None when there is nothing to tell.
 
     A file is known by its name and content: touched but unchanged it is left alone. Of files that
-    came together with the same content the last one lands, the others are noted; unless names
-    count: then they may be what tells two files apart, such as the store in a till file's name.
+    came together with the same content the last one lands, the others are noted, and so is one that
+    only moved; unless names count: then they may be what tells two files apart, such as the store
+    in a till file's name.
+
+    Args:
+        connection: DuckDB, to read and write with.
+        files: Those that may be new.
+        table: The table's config.
+        entries: What the manifest says of earlier loads of the table, oldest first.
+        scratch: Where to write.
+        loaded_at: Time of the load.
+        names_there: Names of all files of the table that are there.
+        names_count: Whether a file's name says something.
     """
     known = known_files(entries)
     fresh: list[InputFile] = []
@@ -85,14 +109,17 @@ def new_files(
             continue
         fresh.append(file)
     readable = [file for file in fresh if file.name not in refused]
-    copies = {} if names_count else _copies(readable)
-    originals = [file for file in readable if file.name not in copies]
+    untouched = set(names_there) - {file.name for file in fresh}
+    moved = {} if names_count else _moved(readable, untouched, entries)
+    copies = {} if names_count else _copies([file for file in readable if file.name not in moved])
+    originals = [file for file in readable if file.name not in {*moved, *copies}]
     landed = _read(Reader(connection, table, scratch, loaded_at), originals)
     for copy, original in copies.items():
         if original in landed.refused:
             landed.refused[copy] = landed.refused[original]
         else:
-            landed.counts[copy] = FileCount(row_count=0, rejected_count=0, first_row_number=1)
+            landed.counts[copy] = _NOTHING
+    landed.counts |= dict.fromkeys(moved, _NOTHING)
     refused |= landed.refused
     refusals = untold_refusals(
         [
@@ -117,6 +144,7 @@ def new_files(
                 row_count=landed.counts[file.name].row_count,
                 rejected_count=landed.counts[file.name].rejected_count,
                 first_row_number=landed.counts[file.name].first_row_number,
+                moved_from=moved.get(file.name),
             )
             for file in fresh
             if file.name in landed.counts
@@ -149,6 +177,33 @@ def _copies(fresh: Sequence[InputFile]) -> dict[str, str]:
     )
     last = {file.sha256: file.name for file in ordered}
     return {file.name: last[file.sha256] for file in fresh if last[file.sha256] != file.name}
+
+
+def _moved(
+    fresh: Sequence[InputFile], untouched: Collection[str], entries: Sequence[Entry]
+) -> dict[str, str]:
+    """Return the files that only moved to another folder, each with the name that it landed under.
+
+    Landed again, its old rows would be the newest ones. Of a name that landed before nothing is
+    compared, nor of a file that was written anew after another version of it had landed: what
+    changes and changes back has to land again.
+    """
+    names = {file.file for entry in entries for file in entry.files}
+    landed: dict[tuple[str, str], list[LandedFile]] = {}
+    newest: dict[str, str] = {}
+    for file in (file for entry in entries for file in entry.files if not file.moved_from):
+        base = PurePosixPath(file.file).name
+        landed.setdefault((base, file.sha256), []).append(file)
+        newest[base] = file.sha256
+    moved = {}
+    for file in fresh:
+        base = PurePosixPath(file.name).name
+        for old in landed.get((base, file.sha256), []):
+            is_anew = written_at(file.stamp) != written_at(old.stamp)
+            is_news = is_anew and newest[base] != file.sha256
+            if file.name not in names and old.file not in untouched and not is_news:
+                moved[file.name] = old.file
+    return moved
 
 
 def untold_refusals(refused: Sequence[RefusedFile], entries: Sequence[Entry]) -> list[RefusedFile]:

@@ -326,6 +326,12 @@ def _is_finished(name: str) -> bool:
     return not name.startswith(".") and not name.lower().endswith(_UNFINISHED)
 
 
+def written_at(stamp: str) -> str:
+    """Return the time in a stamp that a file keeps when it moves, '' of one that lies elsewhere."""
+    local = re.fullmatch(r"\d+:(\d+):\d+", stamp)
+    return local[1] if local else ""
+
+
 def _local_stamp(status: os.stat_result) -> str:
     return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
 

@@ -61,7 +61,8 @@ class LandedFile(BaseModel):
     """One input file (or database result) that was landed.
 
     `stamp` tells without reading whether the file was touched since; `first_row_number` is the
-    number of its first row in the file (2 for a CSV with a header line).
+    number of its first row in the file (2 for a CSV with a header line). `moved_from` names the
+    file whose rows these are, where it only moved.
     """
 
     file: str
@@ -71,6 +72,7 @@ class LandedFile(BaseModel):
     row_count: int
     rejected_count: int
     first_row_number: int
+    moved_from: str | None = None
 
 
 class RejectedRow(BaseModel):

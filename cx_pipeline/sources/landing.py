@@ -243,6 +243,7 @@ class _Landing:
             entries,
             self.lake.scratch(),
             self.load.loaded_at,
+            names_there={file.name for file in there},
             names_count=source.names_count(table),
         )
         stamps = {(file.name, file.sha256): file.stamp for file in files if file.stamp}

@@ -104,6 +104,124 @@ def test_a_snapshot_that_changes_back_is_no_copy(site: Site) -> None:
     assert site.load()[0].rows_landed == 1
 
 
+def _newest(site: Site, order_no: str = "1") -> list[tuple]:
+    return site.ask(
+        "select total_amount::int, _load_id, _file from sources.orders "
+        f"where order_id = '{order_no}' order by _load_id desc, _file desc limit 1"
+    )
+
+
+def _write_amount(site: Site, name: str, amount: int) -> Path:
+    return site.write(name, f"order_no,email,amount,placed\n1,a@x.dk,{amount},2026-01-02\n")
+
+
+def _move(site: Site, name: str, to: str) -> None:
+    (site.inputs / to).parent.mkdir(parents=True, exist_ok=True)
+    (site.inputs / name).rename(site.inputs / to)
+
+
+def test_a_file_that_moved_is_noted_and_its_old_rows_do_not_land_as_the_newest(site: Site) -> None:
+    site.configure(shop_config("files: '**/*.csv'", ORDER_MAPPING))
+    for month in (1, 2):
+        _write_amount(site, f"new/{month}.csv", month)
+        site.load()
+    for name, to in (("new/1.csv", "old/1.csv"), ("old/1.csv", "older/1.csv")):
+        _move(site, name, to)
+        outcome = site.load()[0]
+        assert (outcome.files_landed, outcome.rows_landed) == (1, 0)
+        assert pending_files(site.settings) == ""
+        assert site.load()[0].load_id is None
+    assert _newest(site) == [(2, 2, "new/2.csv")]
+    assert site.ask("select file, row_count from sources.loaded_files order by load_id") == [
+        ("new/1.csv", 1),
+        ("new/2.csv", 1),
+        ("old/1.csv", 0),
+        ("older/1.csv", 0),
+    ]
+    # Back where it was it is known, and corrected where it is it lands.
+    _move(site, "older/1.csv", "new/1.csv")
+    assert site.load()[0].load_id is None
+    _move(site, "new/1.csv", "older/1.csv")
+    _write_amount(site, "older/1.csv", 3)
+    site.load()
+    assert _newest(site) == [(3, 5, "older/1.csv")]
+
+
+@pytest.mark.parametrize("days", [(1, 2), (2, 1)])
+def test_files_of_one_name_that_move_out_of_their_folders_do_not_land_again(
+    site: Site, days: tuple[int, int]
+) -> None:
+    site.configure(shop_config("files: '**/*.csv'", ORDER_MAPPING))
+    for day in days:
+        _write_amount(site, f"{day}/a.csv", day)
+        site.load()
+    for day in days:
+        _move(site, f"{day}/a.csv", f"old/{day}/a.csv")
+    assert site.load()[0].rows_landed == 0
+    assert _newest(site)[0][0] == days[1]
+
+
+def test_a_file_that_moves_when_the_next_one_takes_its_place_does_not_land_again(
+    site: Site,
+) -> None:
+    site.configure(shop_config("files: '**/*.csv'", ORDER_MAPPING))
+    _write_amount(site, "new/a.csv", 1)
+    site.load()
+    _move(site, "new/a.csv", "old/a.csv")
+    _write_amount(site, "new/a.csv", 2)
+    assert site.load()[0].rows_landed == 1
+    assert _newest(site) == [(2, 2, "new/a.csv")]
+
+
+def test_a_version_that_comes_back_in_a_folder_of_its_own_lands(site: Site) -> None:
+    """The folders of the days before are cleaned away."""
+    site.configure(shop_config("files: '**/*.csv'", ORDER_MAPPING))
+    for day, amount in ((1, 1), (2, 2), (3, 1)):
+        path = _write_amount(site, f"{day}/a.csv", amount)
+        site.load()
+        assert _newest(site)[0][0] == amount
+        path.unlink()
+
+
+def test_what_changed_and_changes_back_under_its_own_name_lands_though_it_moved_in_between(
+    site: Site,
+) -> None:
+    site.configure(shop_config("files: '**/*.csv'", ORDER_MAPPING))
+    _write_amount(site, "a.csv", 1)
+    site.load()
+    _move(site, "a.csv", "old/a.csv")
+    _write_amount(site, "a.csv", 2)
+    site.load()
+    _move(site, "old/a.csv", "a.csv")
+    site.load()
+    assert _newest(site) == [(1, 3, "a.csv")]
+
+
+def test_a_file_that_moved_lands_anew_when_what_landed_under_its_old_name_is_damaged(
+    site: Site,
+) -> None:
+    site.configure(shop_config("files: '**/*.csv'", ORDER_MAPPING))
+    _write_amount(site, "new/a.csv", 1)
+    site.load()
+    _move(site, "new/a.csv", "old/a.csv")
+    site.load()
+    (site.settings.lake_dir / "shop/orders/load_id=1/part-0.parquet").unlink()
+    (site.settings.lake_dir / "_manifest/load_id=000001/shop.orders.json").unlink()
+    site.load()
+    assert _newest(site) == [(1, 3, "old/a.csv")]
+    assert site.load()[0].load_id is None
+
+
+def test_a_file_that_moved_lands_again_where_names_count(site: Site) -> None:
+    mapping = ORDER_MAPPING + "              store_id: _file\n"
+    site.configure(shop_config("files: '**/*.csv'", mapping))
+    _write_amount(site, "s1/a.csv", 1)
+    site.load()
+    _move(site, "s1/a.csv", "s2/a.csv")
+    site.load()
+    assert _newest(site) == [(1, 2, "s2/a.csv")]
+
+
 def test_copies_of_a_refused_file_come_in_with_it(site: Site) -> None:
     site.configure(shop_config("files: '*.csv'", ORDER_MAPPING))
     for name in ("a.csv", "b.csv"):

@@ -11,7 +11,7 @@ import pytest
 
 from cx_pipeline.sources.lake import Lake, Load
 from cx_pipeline.sources.views import register
-from tests.sources.conftest import COMPANY, Site
+from tests.sources.conftest import COMPANY, ORDER_MAPPING, Site, shop_config
 
 CONFIG = """
 sources:
@@ -139,6 +139,23 @@ def test_files_that_came_after_the_kill_join_the_load_that_is_taken_up(site: Sit
     site.load()
     assert site.ask("select load_id, is_complete from sources.loads") == [(1, True)]
     assert site.ask("select count(*), count(distinct id) from raw_shop.orders") == [(251, 251)]
+    _assert_no_litter(site.settings.lake_dir)
+
+
+# Before and after the table's entry counts.
+@pytest.mark.parametrize(("kill_at", "file"), [(5, "old/a.csv"), (7, "new/a.csv")])
+def test_a_file_that_moved_after_the_kill_lands_once(site: Site, kill_at: int, file: str) -> None:
+    site.configure(shop_config("files: '**/*.csv'", ORDER_MAPPING))
+    path = site.write("new/a.csv", "order_no,email,amount,placed\n1,a@x.dk,1,2026-01-02\n")
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_RUN, str(site.folder), str(kill_at)], check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    (site.inputs / "old").mkdir()
+    path.rename(site.inputs / "old" / "a.csv")
+    site.load()
+    assert site.ask("select load_id, is_complete from sources.loads") == [(1, True)]
+    assert site.ask("select order_id, _file from sources.orders") == [("1", file)]
     _assert_no_litter(site.settings.lake_dir)
 
 
