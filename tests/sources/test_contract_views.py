@@ -286,6 +286,45 @@ def test_keys_are_trimmed_and_texts_are_not(site: Site) -> None:
     assert site.ask("select case_id, body from sources.case_messages") == [("1", " hi \n")]
 
 
+@pytest.mark.parametrize(
+    ("channel", "amounts"),
+    [("'till'", [("T1", 25), ("T2", 7)]), ("min(_file)", [("T1", 65), ("T2", 7)])],
+)
+def test_a_group_counts_a_row_of_files_that_overlap_once(
+    site: Site, channel: str, amounts: list[tuple[str, int]]
+) -> None:
+    """Twice in one file are two rows."""
+    site.configure(
+        shop_config(
+            "files: '*.csv'",
+            f"""
+          order:
+            where: kind = 'sale'
+            group_by: [receipt]
+            columns:
+              order_id: receipt
+              ordered_at: min(sold)
+              currency_code: "'EUR'"
+              channel: "{channel}"
+              total_amount: sum(amount::decimal(18, 2))
+""",
+        )
+    )
+    header = "receipt,kind,sold,amount\n"
+    row = "{},sale,2026-01-02 10:00:00,{}\n".format
+    void = "T1,void,2026-01-02 10:00:00,1\n"
+    site.write("1.csv", header + row("T1", 10) + row("T1", 10) + void)
+    site.write("2.csv", header + row("T1", 10) + row("T1", 10) + row("T1", 5) + row("T2", 7))
+    site.write("3.csv", header + row("T1", 10) * 2)
+    asked = "select order_id, total_amount::int from sources.orders {} order by 1"
+    site.load()
+    assert site.ask(asked.format("")) == amounts
+    # A later load makes the row anew.
+    site.write("4.csv", header + row("T1", 10))
+    site.load()
+    assert site.ask(asked.format("where _load_id = 2")) == [("T1", 10)]
+
+
 def test_an_order_that_its_system_marks_as_deleted_replaces_itself_as_a_cancelled_one(
     site: Site,
 ) -> None:

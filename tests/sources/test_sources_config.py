@@ -347,6 +347,14 @@ def test_validate_reads_rows_of_every_kind_of_source(site: Site, name: str) -> N
     assert "of 1 rows looked at, a run would set aside 1: ordered_at: not a valid" in problem
 
 
+def test_validate_looks_at_the_rows_of_groups_too(site: Site) -> None:
+    grouped = GOOD.replace("columns:", "group_by: [order_no, email, placed]\n            columns:")
+    site.configure(grouped.replace(": amount", ": sum(amount::int)"))
+    site.write("a.csv", "order_no,email,amount,placed\n1,a@x.dk,1,31.12.2025\n")
+    (problem,) = validate(site.settings)
+    assert "of 1 rows looked at, a run would set aside 1: ordered_at: not a valid" in problem
+
+
 def test_validate_tells_of_one_statement_of_consent_that_cannot_be_read(site: Site) -> None:
     site.configure(shop_config("files: '*.csv'", CONSENT))
     rows = "1,a@x.dk,granted,2026-01-02\n" * 99 + "2,b@x.dk,withdrawn,yesterday\n"
