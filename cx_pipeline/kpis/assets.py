@@ -20,6 +20,7 @@ DEPS = [
     ["media", "campaign_days"],
     ["customer_360", "customers"],
     ["customer_360", "customer_profiles"],
+    ["kpis", "media_days"],
     ["kpis", "fact_countries"],
     ["kpis", "buyer_months"],
     ["kpis", "stage_conversions"],

@@ -53,6 +53,10 @@ ROWS = {
         ('d2', date '2026-01-02', 'google', '1', 20.00, 0, 0, 0.0, 0.0)
         (campaign_day_id, report_date, platform, campaign_id, spend_base, impressions, clicks,
          conversions, conversion_value_base)""",
+    # Nobody reported on the second day.
+    "kpis.media_days": """
+        (date '2026-01-01', 10.00, 30.00), (date '2026-01-02', 0.00, 60.00),
+        (date '2026-01-03', 20.00, 90.00) (report_date, spend_base, revenue_base)""",
     "customer_360.customers": """
         ('ann', 'DK', 'DKK'), ('bob', null, 'DKK') (customer_id, country, currency_code)""",
     "customer_360.customer_profiles": """
@@ -143,7 +147,7 @@ def values(house, figures):
         ("spend", 30, None, None, 2),
         ("claimed_return_on_ad_spend", 4 / 3, 40, 30, 2),
         ("cost_per_click", 1.5, 30, 20, 20),
-        ("return_on_own_orders", 5.6, 168, 30, 2),
+        ("return_on_own_orders", 6, 180, 30, 3),
         ("customers", 4, None, None, 4),
         ("reachable_share", 0.5, 2, 4, 4),
         # The trailing year is not added up over months: the last month holds.
