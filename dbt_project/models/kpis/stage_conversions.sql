@@ -6,12 +6,35 @@ as_of as (
     select * from {{ ref("as_of") }}
 ),
 
+-- What nobody known did converts nobody.
+first_steps as (
+    select
+        {{ stage_position("touchpoints.stage") }} as position,
+        min(touchpoints.event_date) as first_date,
+    from {{ ref("touchpoints") }} as touchpoints
+    where touchpoints.profile_key is not null and {{ moves_the_customer() }}
+    group by all
+),
+
 -- After the last stage, inspire, there is none to reach.
-stages as (
+positions as (
     select
         stage_names.stage,
         {{ stage_position("stage_names.stage") }} as position,
     from (values ('discover'), ('explore'), ('buy'), ('deliver')) as stage_names (stage)
+),
+
+-- Orders are often known for longer than surveys, reviews and visits: until a later stage is
+-- recorded at all, that nobody reached one says nothing.
+stages as (
+    select
+        positions.stage,
+        positions.position,
+        min(first_steps.first_date) as later_known_from,
+    from positions
+    inner join first_steps
+        on positions.position < first_steps.position
+    group by positions.stage, positions.position
 ),
 
 -- Whom nobody may watch from stage to stage; of nameless visitors those who said no.
@@ -48,7 +71,9 @@ stage_conversions as (
         closed_entries.month_start,
     from closed_entries
     inner join stages
-        on closed_entries.position = stages.position
+        on
+            closed_entries.position = stages.position
+            and closed_entries.entered_on >= stages.later_known_from
     group by closed_entries.month_start, stages.stage
 )
 
