@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
@@ -40,6 +40,7 @@ class _Shown(BaseModel):
     grains: list[str] = Field(min_length=1)
     dimensions: dict[str, str | None] = Field(min_length=1)
     n: str | None = None
+    zero: Literal["unknown"] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Kpi:
     dimensions: dict[str, str | None]
     is_snapshot: bool
     """Whether it tells of the last day of data alone, so that its past cannot be computed again."""
+    zero_is_unknown: bool = False
+    """Whether a numerator that was never anything but 0 is one that nobody records."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -134,6 +137,7 @@ def read_kpis(semantic_manifest: Mapping[str, Any]) -> list[Kpi]:
                 grains=tuple(shown.grains),
                 dimensions=dict(shown.dimensions),
                 is_snapshot=models_of(name) <= snapshots,
+                zero_is_unknown=shown.zero == "unknown",
             )
         )
     return kpis

@@ -53,9 +53,10 @@ create or replace table kpis.definitions (
 def compute(con: duckdb.DuckDBPyConnection, kpis: list[Kpi], queries: list[KpiQuery]) -> int:
     """Compute every key figure anew, in one transaction; return the number of values.
 
-    A period in which nothing was counted has no row. The total's period starts with the first
-    month that has a value. A snapshot (customers, consents, segments) says nothing of the months
-    before: their rows stay as the last run in each month left them.
+    A period in which nothing was counted has no row, nor has a figure that nobody records. The
+    total's period starts with the first month that has a value. A snapshot (customers, consents,
+    segments) says nothing of the months before: their rows stay as the last run in each month left
+    them.
     """
     by_name = {kpi.name: kpi for kpi in kpis}
     con.execute("create schema if not exists kpis")
@@ -109,9 +110,16 @@ def compute(con: duckdb.DuckDBPyConnection, kpis: list[Kpi], queries: list[KpiQu
                 n,
             from figures
             cross join journey.as_of
+            -- A figure without a numerator is its own.
+            qualify
+                not list_contains($2, kpi)
+                or bool_or(coalesce(numerator, value) <> 0) over (partition by kpi)
             order by all
             """,
-            [[kpi.name for kpi in kpis if kpi.is_snapshot]],
+            [
+                [kpi.name for kpi in kpis if kpi.is_snapshot],
+                [kpi.name for kpi in kpis if kpi.zero_is_unknown],
+            ],
         )
         (row,) = con.execute("select count(*) from kpis.kpi_values").fetchall()
         _describe(con, kpis)

@@ -67,6 +67,7 @@ def test_a_metric_with_a_kpi_part_is_a_key_figure():
         ({"colour": "red"}, "colour"),
         ({"n": "anwsers"}, "there is no metric anwsers"),
         ({"dimensions": {}}, "dimensions"),
+        ({"zero": "nothing"}, "zero"),
     ],
 )
 def test_a_wrong_kpi_part_is_refused_with_the_metrics_name(wrong, reason):

@@ -223,6 +223,40 @@ def test_nothing_to_divide_by_is_no_row_and_no_error(values):
     assert set(values("cost_per_click", "month", "platform")) == {"meta"}
 
 
+def test_what_nobody_records_has_no_figure_and_a_quiet_month_has_a_0(house, figures):
+    compute(house, *figures)
+    return_rates = (
+        "select period_start::varchar, value from kpis.kpi_values where kpi = 'return_rate' "
+        "and period_grain = 'month' and dimension = 'all' order by all"
+    )
+    assert house.execute(return_rates).fetchall() == [("2026-01-01", 0.5), ("2026-02-01", 0)]
+    house.execute("update journey.orders set is_returned = false, is_cancelled = false")
+    house.execute("update experience.cases set reopened_count = 0")
+    compute(house, *figures)
+    told = dict(house.execute("select kpi, max(value) from kpis.kpi_values group by 1").fetchall())
+    assert not {"return_rate", "reopen_rate"} & set(told)
+    assert told["cancellation_rate"] == 0
+
+
+def test_reachable_customers_are_0_only_where_there_were_some_before(house, figures):
+    def of_months() -> list[tuple]:
+        compute(house, *figures)
+        return house.execute(
+            "select period_start::varchar, value from kpis.kpi_values where dimension = 'all' "
+            "and kpi = 'reachable_share' and period_grain = 'month' order by all"
+        ).fetchall()
+
+    assert of_months() == [("2026-02-01", 0.5)]
+    house.execute("update journey.as_of set as_of_date = date '2026-03-10'")
+    house.execute(
+        "update kpis.customer_counts set reachable_count = 0, as_of_date = date '2026-03-10'"
+    )
+    assert of_months() == [("2026-02-01", 0.5), ("2026-03-01", 0)]
+    # As an earlier version left them where nobody was ever asked.
+    house.execute("update kpis.kpi_values set value = 0, numerator = 0")
+    assert of_months() == []
+
+
 def test_empty_tables_make_no_rows(house, figures):
     for table in ROWS:
         house.execute(f"delete from {table}")
