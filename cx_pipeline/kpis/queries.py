@@ -41,6 +41,7 @@ class _Shown(BaseModel):
     dimensions: dict[str, str | None] = Field(min_length=1)
     n: str | None = None
     zero: Literal["unknown"] | None = None
+    settles_after_days: int = Field(default=0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Kpi:
     """Whether it tells of the last day of data alone, so that its past cannot be computed again."""
     zero_is_unknown: bool = False
     """Whether a numerator that was never anything but 0 is one that nobody records."""
+    settles_after_days: int = 0
+    """How many days after a day its figure stands."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -138,6 +141,7 @@ def read_kpis(semantic_manifest: Mapping[str, Any]) -> list[Kpi]:
                 dimensions=dict(shown.dimensions),
                 is_snapshot=models_of(name) <= snapshots,
                 zero_is_unknown=shown.zero == "unknown",
+                settles_after_days=shown.settles_after_days,
             )
         )
     return kpis

@@ -34,6 +34,16 @@ select
     kpi, period_grain, period_start, dimension, dimension_value, value, numerator, denominator, n
 from kpis.kpi_values limit 0
 """
+# What a figure's rows are judged by.
+_TRAITS = """
+create or replace temp table traits (
+    kpi varchar,
+    is_snapshot boolean,
+    is_whole boolean,
+    zero_is_unknown boolean,
+    settles_after_days integer
+)
+"""
 _DEFINITIONS = """
 create or replace table kpis.definitions (
     position bigint,
@@ -65,6 +75,21 @@ def compute(con: duckdb.DuckDBPyConnection, kpis: list[Kpi], queries: list[KpiQu
         con.execute(_VALUES)
         con.execute(_DEFINITIONS)
         con.execute(_FOUND)
+        con.execute(_TRAITS)
+        if kpis:
+            con.executemany(
+                "insert into traits values (?, ?, ?, ?, ?)",
+                [
+                    [
+                        kpi.name,
+                        kpi.is_snapshot,
+                        "all" in kpi.dimensions,
+                        kpi.zero_is_unknown,
+                        kpi.settles_after_days,
+                    ]
+                    for kpi in kpis
+                ],
+            )
         for query in queries:
             con.execute(_insert(query, by_name))
         con.execute(
@@ -83,7 +108,7 @@ def compute(con: duckdb.DuckDBPyConnection, kpis: list[Kpi], queries: list[KpiQu
                 union all by name
                 select * from kpis.kpi_values as kept
                 where
-                    list_contains($1, kpi)
+                    kpi in (select kpi from traits where is_snapshot)
                     and period_grain <> 'total'
                     -- By the day, not by what was found: that may be nothing.
                     and period_start < (
@@ -95,12 +120,19 @@ def compute(con: duckdb.DuckDBPyConnection, kpis: list[Kpi], queries: list[KpiQu
                 kpi,
                 period_grain,
                 period_start,
-                coalesce(
-                    period_start + case period_grain
+                period_grain = 'total' or (
+                    -- Nobody knows whether the data begin with the first period's first day. A
+                    -- part of what is no whole, such as a stage, has a beginning of its own.
+                    (
+                        is_snapshot
+                        or period_start > min(period_start) over (
+                            partition by kpi, period_grain, if(is_whole, null, dimension_value)
+                        )
+                    )
+                    and period_start + case period_grain
                         when 'month' then interval 1 month
                         when 'week' then interval 7 day
-                    end <= as_of_date + interval 1 day,
-                    true
+                    end <= as_of_date - settles_after_days + interval 1 day
                 ) as is_complete,
                 dimension,
                 dimension_value,
@@ -109,17 +141,14 @@ def compute(con: duckdb.DuckDBPyConnection, kpis: list[Kpi], queries: list[KpiQu
                 denominator,
                 n,
             from figures
+            inner join traits using (kpi)
             cross join journey.as_of
             -- A figure without a numerator is its own.
             qualify
-                not list_contains($2, kpi)
+                not zero_is_unknown
                 or bool_or(coalesce(numerator, value) <> 0) over (partition by kpi)
             order by all
-            """,
-            [
-                [kpi.name for kpi in kpis if kpi.is_snapshot],
-                [kpi.name for kpi in kpis if kpi.zero_is_unknown],
-            ],
+            """
         )
         (row,) = con.execute("select count(*) from kpis.kpi_values").fetchall()
         _describe(con, kpis)
@@ -128,6 +157,7 @@ def compute(con: duckdb.DuckDBPyConnection, kpis: list[Kpi], queries: list[KpiQu
         con.execute("rollback")
         raise
     con.execute("drop table if exists found")
+    con.execute("drop table if exists traits")
     return int(row[0])
 
 

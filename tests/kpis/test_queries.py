@@ -68,6 +68,7 @@ def test_a_metric_with_a_kpi_part_is_a_key_figure():
         ({"n": "anwsers"}, "there is no metric anwsers"),
         ({"dimensions": {}}, "dimensions"),
         ({"zero": "nothing"}, "zero"),
+        ({"settles_after_days": -1}, "settles_after_days"),
     ],
 )
 def test_a_wrong_kpi_part_is_refused_with_the_metrics_name(wrong, reason):

@@ -1,6 +1,7 @@
 """The figures of a house whose few rows can be added up by hand."""
 
 import json
+import re
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -13,7 +14,7 @@ from cx_pipeline import cli
 from cx_pipeline.kpis.assets import DEPS
 from cx_pipeline.kpis.queries import Kpi, KpiQuery, read_queries, render_queries
 from cx_pipeline.kpis.values import compute
-from cx_pipeline.settings import load_settings
+from cx_pipeline.settings import DBT_PROJECT_DIR, load_settings
 from cx_pipeline.warehouse.project import semantic_manifest
 
 ROWS = {
@@ -294,6 +295,50 @@ def test_a_period_is_complete_from_its_last_day_on(house, figures):
     assert house.execute(
         "select distinct is_complete from kpis.kpi_values where period_grain = 'total'"
     ).fetchall() == [(True,)]
+
+
+def test_the_first_period_of_a_figure_is_not_complete_unless_it_is_a_snapshot(house, figures):
+    # Buying is known from December on, exploring from January, and both end with February.
+    house.execute("insert into kpis.stage_conversions values ('3', date '2025-12-01', 'buy', 4, 1)")
+    house.execute("insert into kpis.stage_conversions values ('4', date '2026-01-01', 'buy', 4, 1)")
+    house.execute("update journey.as_of set as_of_date = date '2026-04-30'")
+    compute(house, *figures)
+
+    def told(kpi: str, part: str = "all", grain: str = "month") -> list[tuple]:
+        return house.execute(
+            "select distinct strftime(period_start, '%m-%d'), is_complete from kpis.kpi_values "
+            "where (kpi, dimension_value, period_grain) = ($1, $2, $3) order by period_start",
+            [kpi, part, grain],
+        ).fetchall()
+
+    assert told("orders") == [("01-01", False), ("02-01", True)]
+    # Its orders begin in February, and the data earlier.
+    assert told("orders", "unknown") == [("02-01", True)]
+    assert told("spend", grain="week") == [("12-29", False)]
+    assert told("spend", grain="total") == [("01-01", True)]
+    assert told("stage_conversion_rate", "buy") == [("12-01", False), ("01-01", True)]
+    assert told("stage_conversion_rate", "explore") == [("01-01", False), ("02-01", True)]
+    assert told("customers") == [("02-01", True)]
+
+
+def test_a_period_is_complete_when_its_last_day_has_settled(house, figures):
+    complete = {}
+    for as_of_date in ("2026-03-29", "2026-03-30"):
+        house.execute(f"update journey.as_of set as_of_date = date '{as_of_date}'")
+        compute(house, *figures)
+        complete[as_of_date] = house.execute(
+            "select is_complete from kpis.kpi_values where kpi = 'stage_conversion_rate' "
+            "and period_grain = 'month' and period_start = '2026-02-01'"
+        ).fetchall()
+    assert complete == {"2026-03-29": [(False,)], "2026-03-30": [(True,)]}
+
+
+def test_stage_conversion_settles_when_the_window_of_its_last_day_is_over(figures):
+    macro = (DBT_PROJECT_DIR / "macros" / "stages.sql").read_text()
+    (days,) = re.findall(r"macro stage_window_days.*?return\((\d+)\)", macro, re.DOTALL)
+    assert {kpi.name: kpi.settles_after_days for kpi in figures[0] if kpi.settles_after_days} == {
+        "stage_conversion_rate": int(days)
+    }
 
 
 def test_figures_that_an_earlier_version_kept_are_told_to_be_complete_too(house, figures):
