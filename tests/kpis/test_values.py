@@ -43,12 +43,13 @@ ROWS = {
         (feedback_id, profile_key, event_date, metric, nps_group, is_satisfied, normalised_score,
          channel, touchpoint, store_id)""",
     "experience.cases": """
-        ('c1', 'k1', date '2026-01-08', 'phone', 'delivery', 10.0, 2.0, false, true, 0),
-        ('c2', 'k2', date '2026-01-09', 'phone', 'delivery', 30.0, 4.0, false, false, 1),
-        ('c3', 'k2', date '2026-01-09', 'email', 'other', 200.0, null, true, false, 0),
-        ('c4', 'k2', date '2026-01-09', 'email', 'other', null, null, true, false, 0)
+        ('c1', 'k1', date '2026-01-08', 'phone', 'delivery', 10.0, 2.0, false, true, 0, 2),
+        ('c2', 'k2', date '2026-01-09', 'phone', 'delivery', 30.0, 4.0, false, false, 1, 3),
+        ('c3', 'k2', date '2026-01-09', 'email', 'other', 200.0, null, true, false, 0, 2),
+        ('c4', 'k2', date '2026-01-09', 'email', 'other', null, null, true, false, 0, 0)
         (case_id, profile_key, event_date, channel, category, first_response_minutes,
-         resolution_hours, is_open, is_first_contact_resolution, reopened_count)""",
+         resolution_hours, is_open, is_first_contact_resolution, reopened_count,
+         message_count)""",
     "media.campaign_days": """
         ('d1', date '2026-01-01', 'meta', '1', 10.00, 1000, 20, 1.0, 40.0),
         ('d2', date '2026-01-02', 'google', '1', 20.00, 0, 0, 0.0, 0.0)
@@ -206,6 +207,21 @@ def test_campaigns_of_two_platforms_are_two_whatever_their_ids(values):
 
 def test_weeks_begin_on_monday(values):
     assert list(values("spend", "week")) == ["2025-12-29"]
+
+
+def test_a_case_without_messages_is_judged_neither_way(house, figures):
+    house.execute(
+        """
+        insert into experience.cases values
+        ('c5', 'k2', date '2026-01-09', 'phone', 'other', null, 1.0, false, null, 0, 0),
+        ('c6', 'k2', date '2026-01-09', 'phone', 'other', null, 1.0, false, false, 1, 0)
+        """
+    )
+    compute(house, *figures)
+    assert house.execute(
+        "select numerator, denominator from kpis.kpi_values where period_grain = 'total' "
+        "and kpi = 'first_contact_resolution_rate'"
+    ).fetchall() == [(1, 2)]
 
 
 def test_figures_that_have_no_whole_have_no_row_for_all(values):
