@@ -131,15 +131,29 @@ def _passes_on_rows(
 
 
 def _superseded(entries: Sequence[Entry], source_name: str, table_name: str) -> str:
-    """Return the loads of files that have come again since, as SQL rows."""
-    newest: dict[str, int] = {}
-    old = []
+    """Return the loads of files that have come again since, as SQL rows.
+
+    A copy, and a file that moved, have landed without rows: theirs are those of another file, and
+    stand when that one comes again.
+    """
+    landed: dict[tuple[str, str], tuple[int, str]] = {}
+    newest: dict[str, tuple[int, str]] = {}
+    everything = set()
     for entry in entries:
-        if (entry.source, entry.table) == (source_name, table_name):
-            for file in entry.files:
-                if file.file in newest:
-                    old.append((newest[file.file], file.file))
-                newest[file.file] = entry.load_id
+        if (entry.source, entry.table) != (source_name, table_name):
+            continue
+        originals = {file.sha256: file.file for file in entry.files if file.row_count}
+        for file in entry.files:
+            name = file.file if file.row_count else originals.get(file.sha256, file.file)
+            rows = (entry.load_id, name)
+            if file.moved_from:
+                rows = landed.get((file.moved_from, file.sha256), rows)
+                if newest.get(file.moved_from) == rows:
+                    del newest[file.moved_from]
+            landed[file.file, file.sha256] = rows
+            newest[file.file] = rows
+            everything.add(rows)
+    old = sorted(everything.difference(newest.values()))
     return ", ".join(f"({load_id}, {text_literal(file)})" for load_id, file in old)
 
 

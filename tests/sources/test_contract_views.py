@@ -432,6 +432,43 @@ def test_a_query_sees_only_the_last_version_of_a_file(site: Site) -> None:
     assert site.ask("select total_amount::int from sources.orders") == [(20,)]
 
 
+def test_a_query_sees_what_a_copy_holds_when_the_file_that_landed_goes_on(site: Site) -> None:
+    site.configure(QUERY_CONFIG)
+    site.write("orders.csv", "order_no,placed\n1,2026-01-02\n2,2026-01-02\n")
+    asked = "select order_id, total_amount::int from sources.orders order by 1"
+    for day, seen in ((1, [("1", 10), ("2", None)]), (2, [("1", 10), ("2", 20)])):
+        for name in (f"payments-{day}.csv", "payments-latest.csv"):
+            site.write(name, f"order_no,amount\n{day},{day}0\n")
+        site.load()
+        assert site.ask(asked) == seen
+    site.write("payments-1.csv", "order_no,amount\n1,11\n")
+    site.load()
+    assert site.ask(asked) == [("1", 11), ("2", 20)]
+
+
+@pytest.mark.parametrize("next_one", ["at once", "later", "never"])
+def test_a_query_sees_a_file_that_moved_once_and_its_last_version(
+    site: Site, next_one: str
+) -> None:
+    site.configure(QUERY_CONFIG.replace("payments*.csv", "**/payments*.csv"))
+    site.write("orders.csv", "order_no,placed\n1,2026-01-02\n2,2026-01-02\n")
+    path = site.write("new/payments.csv", "order_no,amount\n1,10\n")
+    site.load()
+    (site.inputs / "old").mkdir()
+    path.rename(site.inputs / "old" / "payments.csv")
+    if next_one == "later":
+        site.load()
+    if next_one != "never":
+        site.write("new/payments.csv", "order_no,amount\n2,20\n")
+    site.load()
+    second = None if next_one == "never" else 20
+    asked = "select order_id, total_amount::int from sources.orders order by 1"
+    assert site.ask(asked) == [("1", 10), ("2", second)]
+    site.write("old/payments.csv", "order_no,amount\n1,11\n")
+    site.load()
+    assert site.ask(asked) == [("1", 11), ("2", second)]
+
+
 def test_a_row_that_its_file_no_longer_has_stays_in_a_query(site: Site) -> None:
     of_file = "select orders.*, split_part(_file, '.', 1) as store, paid.total"
     site.configure(QUERY_CONFIG.replace("select orders.*, paid.total", of_file))
