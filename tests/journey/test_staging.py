@@ -258,9 +258,9 @@ def test_one_statement_of_consent_that_cannot_be_read_fails_a_check(landed):
     assert problems == [
         [],
         [
-            "crm.consents: 1 records that may take a consent back, or files of them, are set aside, "
-            "such as c.csv row 3 (captured_at is empty). Correct the export, or how sources.yml "
-            "reads it, and run again."
+            "crm.consents: 1 records that may take a consent back, or files of them, are set "
+            "aside, such as c.csv row 3 (captured_at is empty). Correct the export, or how "
+            "sources.yml reads it, and run again."
         ],
         [],
     ]
