@@ -205,19 +205,12 @@ def _print_kpis_of(published: Path) -> None:
                 end as period
             from kpis.kpi_values
             inner join kpis.definitions using (kpi)
-            cross join journey.as_of
-            -- contracts and consents may be older than what is counted
-            cross join (
-                select min(event_date) as first_day from journey.touchpoints
-                where touchpoint_type in ('web', 'order', 'store_visit')
-            ) as facts
             where
                 (dimension = 'all' or kpi in ('consent_rate', 'stage_conversion_rate'))
                 and case
                     when is_snapshot then period_grain = 'total'
                     -- the last whole month says more than the first days of the running one
-                    when period_grain = 'month'
-                        then period_start >= first_day and last_day(period_start) <= as_of_date
+                    when period_grain = 'month' then is_complete
                     else period_grain = 'total'
                 end
             qualify row_number() over (

@@ -102,32 +102,26 @@ def test_a_damaged_published_file_is_told_with_its_remedy(cx, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("first_day", "title", "value"),
+    ("is_complete", "title", "value"),
     [
-        ("2026-10-01", "KPIs of the last whole month", "10"),
-        ("2026-10-02", "KPIs of all days", "30"),
+        (True, "KPIs of the last whole month", "10"),
+        (False, "KPIs of all days", "30"),
     ],
 )
-def test_a_month_that_began_before_the_facts_is_not_whole(
-    tmp_path, capsys, first_day, title, value
-):
-    """Contracts are older than the facts, and the running month has not ended."""
+def test_a_run_shows_the_last_whole_month(tmp_path, capsys, is_complete, title, value):
     published = tmp_path / "bi.duckdb"
     with duckdb.connect(str(published)) as connection:
         connection.execute(
             f"""
             create schema kpis;
-            create schema journey;
             create schema customer_360;
             create table kpis.kpi_values as select 'orders' as kpi, 'all' as dimension,
                 'all' as dimension_value, 1 as n, false as is_snapshot, * from (values
-                    (10, 'month', date '2026-10-01'), (20, 'month', date '2026-11-01'),
-                    (30, 'total', null)) as t (value, period_grain, period_start);
+                    (10, 'month', date '2026-10-01', {is_complete}),
+                    (20, 'month', date '2026-11-01', false), (30, 'total', null, true)
+                ) as t (value, period_grain, period_start, is_complete);
             create table kpis.definitions as
                 select 'orders' as kpi, 'Orders' as title, 'orders' as unit, 1 as position;
-            create table journey.as_of as select date '2026-11-28' as as_of_date;
-            create table journey.touchpoints as from (values ('contract', date '2025-01-01'),
-                ('order', date '{first_day}')) as t (touchpoint_type, event_date);
             create table customer_360.customers as select 'DKK' as currency_code;
             """
         )
