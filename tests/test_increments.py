@@ -30,7 +30,6 @@ SPLIT = (
     ("sources", "staging"),
     ("sources", "staging", "identity", "consent", "journey"),
     ("sources", "staging", "experience"),
-    ("sources", "staging"),
     (),
 )
 ARROW_TYPES = {
