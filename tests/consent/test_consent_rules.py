@@ -355,6 +355,21 @@ def test_a_refusal_of_everything_binds_no_fewer_than_one_of_a_single_channel(hou
     assert house.may("bea", "marketing", "sms"), "the mailbox is not her telephone"
 
 
+def test_a_refusal_binds_whoever_shares_the_address_though_the_log_is_older_than_its_columns(house):
+    house.knows(ann=["crm_id:1"], office=["email:desk@x.dk"])
+    desk = {"email": "desk@x.dk", "channel": "email"}
+    house.say(Statement("s1", crm_id="1", captured_at=NOON + 25 * DAY, **desk))
+    house.unsubscribe(Statement("m1", captured_at=NOON + 26 * DAY, **desk))
+    house.run()
+    house.query(
+        "update consent.consent_log "
+        "set email_contact_point_key = null, phone_contact_point_key = null"
+    )
+    house.built.clear()
+    house.run()
+    assert not house.may("ann", "marketing", "email")
+
+
 def test_a_refusal_under_another_number_binds_whose_address_it_bears(house):
     house.knows(ann=["crm_id:1", "email:ann@x.dk"], double=["crm_id:9"])
     house.say(by_email("s1", "granted", NOON + 25 * DAY))

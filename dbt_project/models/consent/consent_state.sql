@@ -196,9 +196,18 @@ contact_point_customers as (
 refusals as (
     select
         statements_by_channel.* exclude (profile_key, contact_point_key, refused_contact_point_key),
-        statements_by_channel.refused_contact_point_key as contact_point_key,
+        -- A row may have been logged before it held the addresses on its record.
+        coalesce(
+            statements_by_channel.refused_contact_point_key,
+            statements_by_channel.contact_point_key
+        ) as contact_point_key,
     from statements_by_channel
-    where statements_by_channel.refused_contact_point_key is not null
+    where
+        statements_by_channel.status in ('denied', 'withdrawn')
+        and coalesce(
+            statements_by_channel.refused_contact_point_key,
+            statements_by_channel.contact_point_key
+        ) is not null
 ),
 
 latest_refusals as (
